@@ -1,0 +1,122 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One target per room of ARCHITECTURE.md. A new format is one folder under Sources/Frontends and one name here.
+let formats = ["Generic", "OCI", "PyPI"]
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+extension Target.Dependency {
+    static let nioCore = Self.product(name: "NIOCore", package: "swift-nio")
+    static let nioPosix = Self.product(name: "NIOPosix", package: "swift-nio")
+    static let nioHTTP1 = Self.product(name: "NIOHTTP1", package: "swift-nio")
+    static let nioHTTP2 = Self.product(name: "NIOHTTP2", package: "swift-nio-http2")
+    static let nioSSL = Self.product(name: "NIOSSL", package: "swift-nio-ssl")
+    static let logging = Self.product(name: "Logging", package: "swift-log")
+    static let httpTypes = Self.product(name: "HTTPTypes", package: "swift-http-types")
+    static let crypto = Self.product(name: "Crypto", package: "swift-crypto")
+    static let jwt = Self.product(name: "JWTKit", package: "jwt-kit")
+    static let yams = Self.product(name: "Yams", package: "Yams")
+    static let arguments = Self.product(name: "ArgumentParser", package: "swift-argument-parser")
+}
+
+func room(_ name: String, in path: String? = nil, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/\(path ?? name)", swiftSettings: strict)
+}
+
+/// A C library as Debian packages it; only the room that names it may import it.
+func library(_ name: String, in path: String, pkgConfig: String, apt: String) -> Target {
+    .systemLibrary(name: name, path: "Sources/\(path)", pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+func tests(_ name: String, in path: String? = nil, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: "Tests/\(path ?? name)", swiftSettings: strict)
+}
+
+let package = Package(
+    name: "granary",
+    platforms: [.macOS(.v15)],
+    products: [.executable(name: "granary", targets: ["granary"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-nio-http2.git", from: "1.46.0"),
+        .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+        .package(url: "https://github.com/vapor/jwt-kit.git", from: "5.7.1"),
+        .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+    ],
+    targets: [
+        // The vocabulary.
+        room("Core", [.nioCore, .logging, .crypto]),
+
+        // Index: an ordered store, and on it the mutable truth.
+        library("CRocksDB", in: "Index/CRocksDB", pkgConfig: "rocksdb", apt: "librocksdb-dev"),
+        room("OrderedStore", in: "Index/OrderedStore", ["CRocksDB", "Core"]),
+        room("Catalog", in: "Index/Catalog", ["Core"]),
+        room("RocksCatalog", in: "Index/RocksCatalog", ["Catalog", "OrderedStore", "Core"]),
+
+        // Bytes.
+        room("BlobStore", in: "BlobStore/BlobStore", ["Core", "OrderedStore", .nioCore, .logging]),
+
+        // The contract, the readers, the formats.
+        room("FrontendKit", in: "Frontends/Kit", ["Core", .httpTypes, .nioCore]),
+        library("CZlib", in: "Frontends/CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
+        room("Parsing", in: "Frontends/Parsing", ["CZlib", "Core", .nioCore]),
+
+        // The outgoing client.
+        library("CCurlSystem", in: "Outbound/CCurlSystem", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
+        .target(name: "CCurl", dependencies: ["CCurlSystem"], path: "Sources/Outbound/CCurl"),
+        room("Outbound", in: "Outbound/Outbound", ["CCurl", "Core", .nioCore, .logging]),
+
+        // Who, and what they may do.
+        library("CArgon2", in: "Access/CArgon2", pkgConfig: "libargon2", apt: "libargon2-dev"),
+        room("Access", in: "Access/Access", ["CArgon2", "Core", "Catalog", "Parsing", .crypto, .jwt, .logging]),
+
+        // The engine, the sockets, the control plane.
+        room("Registry", ["Core", "FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Outbound", .httpTypes, .nioCore, .logging]),
+        room("Server", ["Core", "FrontendKit", .nioCore, .nioPosix, .nioHTTP1, .nioHTTP2, .nioSSL, .httpTypes, .logging]),
+        room("AdminAPI", ["Core", "FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Registry", .httpTypes, .nioCore, .logging]),
+        .executableTarget(
+            name: "granary",
+            dependencies: [
+                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "FrontendKit", "Outbound", "Access", "Registry", "Server",
+                "AdminAPI", .yams, .arguments, .logging, .nioCore, .nioPosix,
+            ] + formats.map { .init(stringLiteral: $0) },
+            path: "Sources/granary",
+            swiftSettings: strict
+        ),
+
+        // Tests mirror the tree.
+        .target(
+            name: "TestSupport", dependencies: ["Core", "Catalog", "FrontendKit", .nioCore, .httpTypes], path: "Tests/Support", swiftSettings: strict),
+        tests("CoreTests", ["Core"]),
+        tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport"]),
+        tests("BlobStoreTests", ["Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore]),
+        tests("ParsingTests", ["Core", "Parsing", .nioCore]),
+        tests("FrontendKitTests", ["Core", "FrontendKit", .httpTypes]),
+        tests("OutboundTests", ["Core", "Outbound", "TestSupport", .nioCore, .nioPosix, .nioHTTP1]),
+        tests("AccessTests", ["Core", "Catalog", "Access", "TestSupport"]),
+        tests(
+            "RegistryTests",
+            [
+                "Core", "Catalog", "FrontendKit", "Registry", "TestSupport", "BlobStore", "OrderedStore", "RocksCatalog", "Access", "Outbound",
+                .nioCore, .httpTypes,
+            ] + formats.map { .init(stringLiteral: $0) }),
+        tests("ServerTests", ["Core", "FrontendKit", "Server", .nioCore, .nioPosix, .nioHTTP1, .nioSSL, .httpTypes]),
+        tests("GranaryTests", ["granary", "TestSupport"]),
+        tests("TidyTests", []),
+    ] + formats.map { room($0, in: "Frontends/\($0)", ["FrontendKit", "Parsing", "Core", .httpTypes, .nioCore]) }
+        + formats.map {
+            tests(
+                "\($0)Tests", in: "Frontends/\($0)",
+                [.init(stringLiteral: $0), "FrontendKit", "Parsing", "Core", "TestSupport", .httpTypes, .nioCore])
+        }
+)

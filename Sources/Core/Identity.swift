@@ -1,0 +1,89 @@
+/// A UUID version 7 (RFC 9562 section 5.7): sorts by the time it was made.
+public struct EntityID: Sendable, Hashable, Comparable, CustomStringConvertible {
+    public let high: UInt64
+    public let low: UInt64
+
+    public init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    public init(at time: Timestamp, random: (UInt64, UInt64)) {
+        let milliseconds = UInt64(clamping: time.milliseconds) & 0xFFFF_FFFF_FFFF
+        high = milliseconds << 16 | 0x7000 | (random.0 & 0x0FFF)
+        low = random.1 & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+    }
+
+    /// The canonical 8-4-4-4-12 text, either case; nil for anything else.
+    public init?(_ text: some StringProtocol) {
+        let utf8 = Array(text.utf8)
+        guard utf8.count == 36, utf8[8] == 0x2D, utf8[13] == 0x2D, utf8[18] == 0x2D, utf8[23] == 0x2D,
+            let bytes = Hex.decode(String(text.filter { $0 != "-" }))
+        else { return nil }
+        self.init(bytes: bytes)
+    }
+
+    public init?(bytes: some Collection<UInt8>) {
+        guard bytes.count == 16 else { return nil }
+        var words: (UInt64, UInt64) = (0, 0)
+        for (index, byte) in bytes.enumerated() {
+            if index < 8 { words.0 = words.0 << 8 | UInt64(byte) } else { words.1 = words.1 << 8 | UInt64(byte) }
+        }
+        self.init(high: words.0, low: words.1)
+    }
+
+    public var bytes: [UInt8] {
+        var result: [UInt8] = []
+        for word in [high, low] {
+            for shift in stride(from: 56, through: 0, by: -8) { result.append(UInt8(truncatingIfNeeded: word >> UInt64(shift))) }
+        }
+        return result
+    }
+
+    public var description: String {
+        let hex = Array(Hex.encode(bytes).utf8)
+        var text: [UInt8] = []
+        for (index, digit) in hex.enumerated() {
+            if index == 8 || index == 12 || index == 16 || index == 20 { text.append(UInt8(ascii: "-")) }
+            text.append(digit)
+        }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    public static func < (a: EntityID, b: EntityID) -> Bool { (a.high, a.low) < (b.high, b.low) }
+}
+
+/// A repository's identity: keys use it, so renaming its `RepositoryKey` is one row.
+public typealias RepositoryID = EntityID
+
+/// A position in the log of changes. Zero is before the first.
+public struct Revision: Sendable, Hashable, Comparable, CustomStringConvertible {
+    public let number: UInt64
+    public init(_ number: UInt64) { self.number = number }
+    public static let zero = Revision(0)
+    public var description: String { String(number) }
+    public static func < (a: Revision, b: Revision) -> Bool { a.number < b.number }
+}
+
+/// Who made a change, as it is logged and audited.
+public struct Actor: Sendable, Hashable, CustomStringConvertible {
+    public let name: String
+    /// nil for the system itself and for anonymous callers.
+    public let account: EntityID?
+
+    public init(name: String, account: EntityID?) {
+        self.name = name
+        self.account = account
+    }
+
+    public static let system = Actor(name: "system", account: nil)
+    public static let anonymous = Actor(name: "anonymous", account: nil)
+    public var description: String { name }
+}
+
+/// What a route asks of its caller, on one repository.
+public enum Permission: UInt8, Sendable, CaseIterable, Comparable {
+    case read = 1
+    case write, delete, admin
+    public static func < (a: Permission, b: Permission) -> Bool { a.rawValue < b.rawValue }
+}

@@ -1,0 +1,80 @@
+/// A repository's name in URLs: 1-128 of `[A-Za-z0-9._-]`, no leading `.` or `-`, no `..`.
+public struct RepositoryKey: Sendable, Hashable, Comparable, CustomStringConvertible {
+    public let text: String
+
+    public init?(_ text: some StringProtocol) {
+        let utf8 = text.utf8
+        guard (1...128).contains(utf8.count), let first = utf8.first, first != UInt8(ascii: "."), first != UInt8(ascii: "-"),
+            utf8.allSatisfy(RepositoryKey.isAllowed), !text.contains("..")
+        else { return nil }
+        self.text = String(text)
+    }
+
+    private static func isAllowed(_ byte: UInt8) -> Bool {
+        switch byte {
+        case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"): true
+        default: false
+        }
+    }
+
+    public var description: String { text }
+    public static func < (a: RepositoryKey, b: RepositoryKey) -> Bool { a.text.utf8.lexicographicallyPrecedes(b.text.utf8) }
+}
+
+/// Text that may stand in a key: 1 to 512 bytes of UTF-8 with no control character.
+private func isName(_ text: some StringProtocol, bytesMax: Int) -> Bool {
+    (1...bytesMax).contains(text.utf8.count) && text.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }
+}
+
+/// A package's canonical name inside its repository; the format normalises before it makes one.
+public struct PackageName: Sendable, Hashable, Comparable, CustomStringConvertible {
+    public let text: String
+    public init?(_ text: some StringProtocol) {
+        guard isName(text, bytesMax: 512) else { return nil }
+        self.text = String(text)
+    }
+    public var description: String { text }
+    /// Byte order, which is key order.
+    public static func < (a: PackageName, b: PackageName) -> Bool { a.text.utf8.lexicographicallyPrecedes(b.text.utf8) }
+}
+
+/// One release of a package, in the format's own spelling (a digest for OCI).
+public struct VersionName: Sendable, Hashable, Comparable, CustomStringConvertible {
+    public let text: String
+    public init?(_ text: some StringProtocol) {
+        guard isName(text, bytesMax: 256) else { return nil }
+        self.text = String(text)
+    }
+    public var description: String { text }
+    public static func < (a: VersionName, b: VersionName) -> Bool { a.text.utf8.lexicographicallyPrecedes(b.text.utf8) }
+}
+
+/// A movable name for a release.
+public struct TagName: Sendable, Hashable, Comparable, CustomStringConvertible {
+    public let text: String
+    public init?(_ text: some StringProtocol) {
+        guard isName(text, bytesMax: 256) else { return nil }
+        self.text = String(text)
+    }
+    public var description: String { text }
+    public static func < (a: TagName, b: TagName) -> Bool { a.text.utf8.lexicographicallyPrecedes(b.text.utf8) }
+}
+
+/// The format-neutral path of an asset inside its repository, validated once: relative, 1-2048 bytes of UTF-8, no empty, `.` or `..` segment,
+/// no control character, no backslash. It never meets a disk: storage is content-addressed.
+public struct AssetPath: Sendable, Hashable, Comparable, CustomStringConvertible {
+    public let text: String
+
+    public init?(_ text: some StringProtocol) {
+        guard isName(text, bytesMax: 2048), !text.utf8.contains(UInt8(ascii: "\\")) else { return nil }
+        for segment in text.split(separator: "/", omittingEmptySubsequences: false) {
+            guard !segment.isEmpty, segment != ".", segment != ".." else { return nil }
+        }
+        self.text = String(text)
+    }
+
+    public var segments: [Substring] { text.split(separator: "/") }
+    public var fileName: Substring { segments.last ?? Substring(text) }
+    public var description: String { text }
+    public static func < (a: AssetPath, b: AssetPath) -> Bool { a.text.utf8.lexicographicallyPrecedes(b.text.utf8) }
+}

@@ -1,0 +1,82 @@
+// Catalog: the mutable truth. Which repositories, packages, versions, assets, tags and records exist, what they point to, and the log of
+// how they changed. Nothing here knows a format, a wire protocol or where bytes lie. Two homes: RocksCatalog (one node) and PostgreSQL
+// (several nodes, later); both pass the one conformance suite of Tests/Support.
+
+public import Core
+
+/// The mutable truth. Reads see every change acknowledged before they began; every call may fail with `corrupt`, `unavailable` or `internal`.
+public protocol Catalog: Sendable {
+    /// The one durable step: brings the staged bytes to disk, then applies every part or none, in the log's order, and returns once both
+    /// are durable. Group commit: many callers share one sync.
+    /// - Throws: what the broken precondition or mutation says (`conflict`, `immutable`, `notFound`, `noSpace` for a quota); nothing changed then.
+    @discardableResult
+    func apply(_ change: Change, staged: [any StagedBytes]) async throws(RegistryError) -> Revision
+
+    // Repositories
+    func repository(_ key: RepositoryKey) async throws(RegistryError) -> Repository?
+    func repository(id: RepositoryID) async throws(RegistryError) -> Repository?
+    /// In byte order of their keys.
+    func repositories(after: RepositoryKey?, limit: Int) async throws(RegistryError) -> [Repository]
+    func usage(of repository: RepositoryID) async throws(RegistryError) -> Usage
+
+    // Facts
+    /// Whole for `.package`; for the other scopes at most `limit` rows after the name `after`, in byte order.
+    func facts(in scope: Scope, of repository: RepositoryID, after: String?, limit: Int) async throws(RegistryError) -> Facts
+    func package(_ name: PackageName, in repository: RepositoryID) async throws(RegistryError) -> Package?
+    func version(_ name: VersionName, of package: PackageName, in repository: RepositoryID) async throws(RegistryError) -> Version?
+    func tag(_ name: TagName, of package: PackageName, in repository: RepositoryID) async throws(RegistryError) -> Tag?
+    func asset(at path: AssetPath, in repository: RepositoryID) async throws(RegistryError) -> Asset?
+    /// Assets whose path begins with `prefix`, after a path, in byte order.
+    func assets(in repository: RepositoryID, prefix: String, after: AssetPath?, limit: Int) async throws(RegistryError) -> [Asset]
+    func learned(_ view: String, in repository: RepositoryID) async throws(RegistryError) -> LearnedPage?
+    /// What an id of the REST API stands for.
+    func lookup(_ id: EntityID) async throws(RegistryError) -> Coordinates?
+
+    // Judgements, and why a blob lives
+    /// The strictest verdict on the blob; nil when nobody judged it.
+    func verdict(on blob: BlobID) async throws(RegistryError) -> Verdict?
+    /// Every (blob, repository, path) in order of blob: what the sweep marks from.
+    func pins(after: Pin?, limit: Int) async throws(RegistryError) -> [Pin]
+
+    // Records of other rooms
+    func record(_ kind: Record.Kind, id: String) async throws(RegistryError) -> Record?
+    func record(_ kind: Record.Kind, unique: String) async throws(RegistryError) -> Record?
+    /// In byte order of their ids.
+    func records(_ kind: Record.Kind, after: String?, limit: Int) async throws(RegistryError) -> [Record]
+
+    // The log
+    /// The newest revision that reads can see.
+    func head() async throws(RegistryError) -> Revision
+    /// Entries in order, without gaps. `gone` when the log no longer reaches back that far: the follower starts over from facts.
+    func log(after: Revision, limit: Int) async throws(RegistryError) -> [LogEntry]
+    /// Returns as soon as the head is past `revision` (or the task is cancelled).
+    func awaitChange(after revision: Revision) async throws(RegistryError)
+}
+
+/// What an id stands for.
+public enum Coordinates: Sendable, Hashable {
+    case repository(RepositoryID)
+    case package(RepositoryID, PackageName)
+    case version(RepositoryID, PackageName, VersionName)
+    case asset(RepositoryID, AssetPath)
+}
+
+/// A reason not to sweep a blob.
+public struct Pin: Sendable, Hashable {
+    public enum Reason: Sendable, Hashable {
+        case asset(RepositoryID, AssetPath)
+        case manifest(RepositoryID, PackageName, VersionName)
+        case learned(RepositoryID, view: String)
+    }
+    public var blob: BlobID
+    public var reason: Reason
+    public init(blob: BlobID, reason: Reason) {
+        self.blob = blob
+        self.reason = reason
+    }
+}
+
+extension Catalog {
+    @discardableResult
+    public func apply(_ change: Change) async throws(RegistryError) -> Revision { try await apply(change, staged: []) }
+}

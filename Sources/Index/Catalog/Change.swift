@@ -1,0 +1,134 @@
+public import Core
+
+/// One change to the truth: what is stored, logged, followed, replicated and audited.
+public struct Change: Sendable {
+    public enum Part: Sendable {
+        case edit(RepositoryID, Edit)
+        /// Creates or replaces. `conflict` when the key belongs to another repository.
+        case putRepository(Repository)
+        /// Removes the repository with everything in it; its tombstones go too. `notFound` when there is none.
+        case deleteRepository(RepositoryID)
+        /// Creates or replaces a record. With `ifRevision`, `conflict` unless the stored one has that revision (zero: absent).
+        /// `Record.unique` is another key the record owns inside its kind (a user's name); `conflict` when another record owns it.
+        case putRecord(Record, ifRevision: Revision?)
+        case deleteRecord(Record.Kind, id: String)
+        case putVerdict(Verdict)
+        /// What a remote has learned from one upstream document: replaces what it knew.
+        case learned(LearnedPage)
+    }
+
+    public var actor: Actor
+    public var at: Timestamp
+    public var requestID: String
+    public var parts: [Part]
+
+    public init(actor: Actor, at: Timestamp, requestID: String, parts: [Part]) {
+        self.actor = actor
+        self.at = at
+        self.requestID = requestID
+        self.parts = parts
+    }
+}
+
+/// A small row that belongs to a room rather than to a repository: users, tokens, permissions, settings, cursors.
+/// The room that owns the kind encodes the value; the catalog keeps it and finds it.
+public struct Record: Sendable, Hashable {
+    public enum Kind: UInt8, Sendable, CaseIterable {
+        case user = 1
+        case token, permission, session, setting, cursor, upload
+    }
+
+    public var kind: Kind
+    public var id: String
+    /// A second key, unique inside the kind; found with `record(_:unique:)`.
+    public var unique: String?
+    public var value: [UInt8]
+    public var revision: Revision
+
+    public init(kind: Kind, id: String, unique: String? = nil, value: [UInt8], revision: Revision = .zero) {
+        self.kind = kind
+        self.id = id
+        self.unique = unique
+        self.value = value
+        self.revision = revision
+    }
+}
+
+/// A dated judgement of a blob by a named inspector. The gate on the read path asks for the strictest one.
+public struct Verdict: Sendable, Hashable {
+    public enum State: UInt8, Sendable, Comparable {
+        case allowed = 0
+        case pending, quarantined, blocked
+        public static func < (a: State, b: State) -> Bool { a.rawValue < b.rawValue }
+    }
+    public var blob: BlobID
+    public var state: State
+    public var inspector: String
+    public var reason: String
+    public var at: Timestamp
+    public init(blob: BlobID, state: State, inspector: String, reason: String, at: Timestamp) {
+        self.blob = blob
+        self.state = state
+        self.inspector = inspector
+        self.reason = reason
+        self.at = at
+    }
+}
+
+/// What a remote repository learned from one upstream document: one block of encoded facts with its validator.
+public struct LearnedPage: Sendable, Hashable {
+    public var repository: RepositoryID
+    /// The identity of the view the document belongs to (`simple-project/requests`).
+    public var view: String
+    /// The facts, encoded by `FactsCoding`; empty when `absent`.
+    public var block: Manifest
+    /// The upstream said there is no such document.
+    public var absent: Bool
+    public var etag: String?
+    public var lastModified: String?
+    public var fetched: Timestamp
+    /// Until then it is served without asking.
+    public var freshUntil: Timestamp
+    public var revision: Revision
+    public init(
+        repository: RepositoryID, view: String, block: Manifest, absent: Bool = false, etag: String?, lastModified: String?, fetched: Timestamp,
+        freshUntil: Timestamp, revision: Revision = .zero
+    ) {
+        self.repository = repository
+        self.view = view
+        self.block = block
+        self.absent = absent
+        self.etag = etag
+        self.lastModified = lastModified
+        self.fetched = fetched
+        self.freshUntil = freshUntil
+        self.revision = revision
+    }
+}
+
+/// A change as the log keeps it, with what it did in the eyes of a follower.
+public struct LogEntry: Sendable {
+    /// What was touched, so that a follower need not decode mutations.
+    public enum Touched: Sendable, Hashable {
+        case repository(RepositoryID)
+        case package(RepositoryID, PackageName)
+        /// With the blob the path now has (nil: deleted) and the growth in logical bytes.
+        case asset(RepositoryID, AssetPath, BlobID?, deltaBytes: Int64)
+        case tag(RepositoryID, PackageName, TagName)
+        case record(Record.Kind, String)
+        case verdict(BlobID)
+        case learned(RepositoryID, view: String)
+    }
+    public var revision: Revision
+    public var actor: Actor
+    public var at: Timestamp
+    public var requestID: String
+    public var touched: [Touched]
+    public init(revision: Revision, actor: Actor, at: Timestamp, requestID: String, touched: [Touched]) {
+        self.revision = revision
+        self.actor = actor
+        self.at = at
+        self.requestID = requestID
+        self.touched = touched
+    }
+}
