@@ -142,6 +142,35 @@ public struct Link: Sendable, Hashable {
     }
 }
 
+/// A file as an upstream's index lists it: enough to render the index again, and to fetch and check the file.
+public struct ListedFile: Sendable, Hashable {
+    public var path: AssetPath
+    /// Absolute.
+    public var url: String
+    /// What the index published; empty when it published none.
+    public var digests: [Digest]
+    public var size: Int64?
+    public var package: PackageName
+    public var version: VersionName?
+    public var attributes: [String: String]
+    public var uploaded: Timestamp?
+
+    public init(
+        path: AssetPath, url: String, digests: [Digest], size: Int64?, package: PackageName, version: VersionName?,
+        attributes: [String: String] = [:],
+        uploaded: Timestamp? = nil
+    ) {
+        self.path = path
+        self.url = url
+        self.digests = digests
+        self.size = size
+        self.package = package
+        self.version = version
+        self.attributes = attributes
+        self.uploaded = uploaded
+    }
+}
+
 /// Which facts of a repository are wanted.
 public enum Scope: Sendable, Hashable {
     /// One package with its versions, assets, tags and links.
@@ -161,11 +190,13 @@ public struct Facts: Sendable, Hashable {
     public var assets: [Asset] = []
     public var tags: [Tag] = []
     public var links: [Link] = []
+    /// Files an upstream lists and nobody has fetched yet (remote repositories only).
+    public var listed: [ListedFile] = []
     public var revision: Revision = .zero
 
     public init() {}
 
-    public var isEmpty: Bool { packages.isEmpty && versions.isEmpty && assets.isEmpty && tags.isEmpty && links.isEmpty }
+    public var isEmpty: Bool { packages.isEmpty && versions.isEmpty && assets.isEmpty && tags.isEmpty && links.isEmpty && listed.isEmpty }
 }
 
 /// A change to one repository, as a format asks for it: preconditions plus mutations, whole or not at all.

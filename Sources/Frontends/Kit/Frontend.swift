@@ -1,0 +1,184 @@
+// FrontendKit: the contract between a wire protocol and the registry. A frontend is a pure translator: values in, values out; no socket, no
+// SQL, no key, no clock. It declares its protocol as a table of routes; authorization, caching, local, remote and virtual repositories,
+// Range, ETag and limits are written once, around it.
+public import Core
+public import HTTPTypes
+
+/// One package format as its own clients see it.
+public protocol Frontend: Sendable {
+    var format: Format { get }
+
+    /// The wire protocol as a table, in the order of its specification. Checked for overlaps at start-up.
+    var routes: [Route] { get }
+
+    /// Where a remote's upstream keeps this resource; nil when upstream has no such thing.
+    /// `facts` are those learned from the view that lists a file (empty for views).
+    func upstream(for resource: Resource, given facts: Facts) -> UpstreamRequest?
+
+    /// Reads facts out of an upstream document. Hostile input: every link is data, nothing is fetched, bad rows are skipped or refused.
+    /// - Throws: `invalid` when it is no such document; what was cached before stays then.
+    func learn(_ view: View, from document: Document, into facts: inout Facts) throws(RegistryError)
+
+    /// Computes a document from facts: equal facts and context, equal bytes.
+    /// - Throws: `notFound` when the facts hold no such thing.
+    func render(_ view: View, from facts: Facts, in context: RenderContext, into page: inout Page) throws(RegistryError)
+
+    /// Bytes at a path become a release: what REST, migration and replication put, and where native publishing ends as well.
+    /// May read the bytes (an archive's own metadata) through `workshop`.
+    /// - Throws: `invalid` when the bytes are not what the format keeps at that path.
+    func adopt(_ path: AssetPath, _ blob: any StagedBytes, contentType: String?, in workshop: any Workshop) async throws(RegistryError) -> Adoption
+
+    /// A failure in the dialect the format's client understands.
+    func reply(to failure: RegistryError, for request: RequestHead, in context: ErrorContext) -> Reply
+}
+
+/// The edit that makes bytes a release, and the path they are found at afterwards (the format's own, not always the one asked for).
+public struct Adoption: Sendable {
+    public var edit: Edit
+    public var path: AssetPath
+    /// Further blobs the edit names beside the adopted one (a wheel's metadata sidecar).
+    public var staged: [any StagedBytes]
+    public init(edit: Edit, path: AssetPath, staged: [any StagedBytes] = []) {
+        self.edit = edit
+        self.path = path
+        self.staged = staged
+    }
+}
+
+/// A kind of package and where its protocol is mounted.
+public struct Format: Sendable {
+    public let name: String
+    /// Other names a repository of this format may be created with (`poetry` for `pypi`).
+    public let aliases: [String]
+    /// URL prefixes (`/pypi`); the segment after one is the repository key.
+    public let mounts: [String]
+    /// Whether a file that is already there may be replaced by REST uploads (build caches); releases never are.
+    public let mutableFiles: Bool
+
+    public init(name: String, aliases: [String] = [], mounts: [String], mutableFiles: Bool = false) {
+        self.name = name
+        self.aliases = aliases
+        self.mounts = mounts
+        self.mutableFiles = mutableFiles
+    }
+
+    /// Comparison ignores case, `_` and `-`: `wasm_oci`, `wasm-oci` and `wasmoci` are one.
+    public static func canonical(_ name: String) -> String {
+        name.lowercased().filter { $0 != "_" && $0 != "-" }
+    }
+
+    public func answers(to name: String) -> Bool {
+        let wanted = Format.canonical(name)
+        return ([self.name] + aliases).contains { Format.canonical($0) == wanted }
+    }
+}
+
+/// A file or a document that an upstream may have.
+public enum Resource: Sendable {
+    case view(View)
+    case file(AssetPath)
+}
+
+/// What to ask an upstream for.
+public struct UpstreamRequest: Sendable {
+    /// Absolute, or relative to the repository's upstream URL.
+    public var url: String
+    public var accept: String?
+    /// The digest the listing published; the fetched bytes must have it.
+    public var expected: [Digest]
+    public var expectedSize: Int64?
+    public init(url: String, accept: String? = nil, expected: [Digest] = [], expectedSize: Int64? = nil) {
+        self.url = url
+        self.accept = accept
+        self.expected = expected
+        self.expectedSize = expectedSize
+    }
+}
+
+/// An upstream's document as it came.
+public struct Document: Sendable {
+    public var bytes: [UInt8]
+    public var contentType: String?
+    /// After redirects: what relative links are relative to.
+    public var url: String
+    public init(bytes: [UInt8], contentType: String?, url: String) {
+        self.bytes = bytes
+        self.contentType = contentType
+        self.url = url
+    }
+}
+
+/// A document computed from facts, named by what it is computed from: equal views of one repository are one cache entry.
+public struct View: Sendable, Hashable {
+    /// The document's kind in the format's own words: `simple-project`.
+    public var name: String
+    public var scope: Scope
+    /// Which representation (`json`, `html`); upstream is asked once for all of them.
+    public var variant: String
+    /// Request fields that chose the variant (`Vary`, RFC 9110 section 12.5.5).
+    public var vary: String?
+
+    public init(name: String, scope: Scope, variant: String = "", vary: String? = nil) {
+        self.name = name
+        self.scope = scope
+        self.variant = variant
+        self.vary = vary
+    }
+
+    /// The document behind all variants, as a key: `simple-project/requests`.
+    public var identity: String {
+        switch scope {
+        case .package(let package), .tags(let package): "\(name)/\(package.text)"
+        case .packages: name
+        case .linked(let package, let relation, let target): "\(name)/\(package.text)/\(relation)/\(target)"
+        }
+    }
+}
+
+/// What rendering may depend on beside facts; part of a cached view's fingerprint.
+public struct RenderContext: Sendable, Hashable {
+    /// Scheme and authority under which clients reach us, no trailing slash. Never taken from a request's Host.
+    public var baseURL: String
+    public var repository: RepositoryKey
+    /// The repository's own settings, by REST field name.
+    public var settings: [String: String]
+
+    public init(baseURL: String, repository: RepositoryKey, settings: [String: String] = [:]) {
+        self.baseURL = baseURL
+        self.repository = repository
+        self.settings = settings
+    }
+}
+
+/// What an error reply may name.
+public struct ErrorContext: Sendable {
+    public var baseURL: String
+    /// nil when the request named none.
+    public var repository: String?
+    /// What the matched route needs; nil when no route matched.
+    public var needs: Permission?
+    /// The parameters of the matched route.
+    public var match: Match?
+    public init(baseURL: String, repository: String?, needs: Permission?, match: Match?) {
+        self.baseURL = baseURL
+        self.repository = repository
+        self.needs = needs
+        self.match = match
+    }
+}
+
+/// A document under construction.
+public struct Page: Sendable {
+    public var contentType: String
+    public var fields: HTTPFields
+    public private(set) var bytes: [UInt8]
+
+    public init(contentType: String = "application/octet-stream", fields: HTTPFields = [:], bytes: [UInt8] = []) {
+        self.contentType = contentType
+        self.fields = fields
+        self.bytes = bytes
+    }
+
+    public mutating func append(_ text: String) { bytes.append(contentsOf: text.utf8) }
+    public mutating func append(_ more: some Sequence<UInt8>) { bytes.append(contentsOf: more) }
+}

@@ -1,0 +1,107 @@
+/// A path pattern: literal segments, `{name}` for one segment, `{name+}` for one or more, `{name*}` for none or more, and a final `[/]` for an
+/// optional trailing slash. At most one greedy parameter; what follows it is matched from the end, so `{name+}/manifests/{reference}` finds
+/// the last `manifests`.
+public struct PathPattern: Sendable, Hashable, CustomStringConvertible, ExpressibleByStringLiteral {
+    enum Segment: Sendable, Hashable {
+        case literal(String)
+        case one(String)
+        case many(String, orNone: Bool)
+    }
+
+    public let text: String
+    let segments: [Segment]
+    let trailingSlash: TrailingSlash
+    private let greedy: Int?
+
+    enum TrailingSlash: Sendable, Hashable { case required, forbidden, optional }
+
+    /// A pattern is code, not input: a malformed one is a programmer's error.
+    public init(stringLiteral text: String) {
+        self.text = text
+        var rest = text[...]
+        if rest.hasSuffix("[/]") {
+            trailingSlash = .optional
+            rest = rest.dropLast(3)
+        } else if rest.hasSuffix("/") {
+            trailingSlash = .required
+            rest = rest.dropLast()
+        } else {
+            trailingSlash = .forbidden
+        }
+        let segments: [Segment] = rest.split(separator: "/").map { part in
+            guard part.hasPrefix("{"), part.hasSuffix("}") else { return .literal(String(part)) }
+            let name = part.dropFirst().dropLast()
+            if name.hasSuffix("+") { return .many(String(name.dropLast()), orNone: false) }
+            if name.hasSuffix("*") { return .many(String(name.dropLast()), orNone: true) }
+            return .one(String(name))
+        }
+        let greedyOnes = segments.indices.filter { if case .many = segments[$0] { true } else { false } }
+        precondition(greedyOnes.count <= 1, "a pattern has at most one greedy parameter: \(text)")
+        greedy = greedyOnes.first
+        self.segments = segments
+    }
+
+    public var description: String { text }
+
+    /// The parameters, or nil when the path is another.
+    public func match(_ path: RequestPath) -> Match? {
+        let given = path.segments
+        if !given.isEmpty || !segments.isEmpty {
+            switch trailingSlash {
+            case .required where !path.hasTrailingSlash: return nil
+            case .forbidden where path.hasTrailingSlash && !given.isEmpty: return nil
+            default: break
+            }
+        }
+        var values: [String: String] = [:]
+        guard let greedy else {
+            guard given.count == segments.count else { return nil }
+            for (segment, value) in zip(segments, given) {
+                guard PathPattern.bind(segment, value, &values) else { return nil }
+            }
+            return Match(values: values)
+        }
+        guard case .many(let name, let orNone) = segments[greedy] else { return nil }
+        let tail = segments.count - greedy - 1
+        let swallowed = given.count - greedy - tail
+        guard swallowed >= (orNone ? 0 : 1) else { return nil }
+        for index in 0..<greedy {
+            guard PathPattern.bind(segments[index], given[index], &values) else { return nil }
+        }
+        for index in 0..<tail {
+            guard PathPattern.bind(segments[greedy + 1 + index], given[greedy + swallowed + index], &values) else { return nil }
+        }
+        values[name] = given[greedy..<greedy + swallowed].joined(separator: "/")
+        return Match(values: values)
+    }
+
+    private static func bind(_ segment: Segment, _ value: String, _ values: inout [String: String]) -> Bool {
+        switch segment {
+        case .literal(let text): return text == value
+        case .one(let name):
+            values[name] = value
+            return true
+        case .many: return false
+        }
+    }
+
+    /// Two rows that can match one path at the same precision: the table is ambiguous then.
+    public func overlaps(_ other: PathPattern) -> Bool {
+        guard greedy == nil, other.greedy == nil else { return segments == other.segments && text != other.text }
+        guard segments.count == other.segments.count else { return false }
+        return zip(segments, other.segments).allSatisfy { a, b in
+            if case .literal(let x) = a, case .literal(let y) = b { return x == y }
+            if case .one = a, case .one = b { return true }
+            return false
+        }
+    }
+}
+
+/// The parameters a pattern bound.
+public struct Match: Sendable, Hashable {
+    public let values: [String: String]
+    public init(values: [String: String]) { self.values = values }
+
+    /// The parameter's value, decoded; empty when the pattern has none of that name (or `{name*}` swallowed nothing).
+    public subscript(name: String) -> String { values[name] ?? "" }
+}

@@ -1,0 +1,183 @@
+public import Core
+public import HTTPTypes
+
+/// A request before its body: parsed once, consumed by authorization and handler alike.
+public struct RequestHead: Sendable {
+    public var method: HTTPRequest.Method
+    /// The path and query as they came, for logs and redirects.
+    public var target: String
+    /// Decoded and checked.
+    public var path: RequestPath
+    public var query: Query
+    public var fields: HTTPFields
+    public var requestID: String
+    /// The address the connection came from, without the port.
+    public var peer: String
+    public var isSecure: Bool
+
+    public init(
+        method: HTTPRequest.Method, target: String, path: RequestPath, query: Query, fields: HTTPFields, requestID: String, peer: String,
+        isSecure: Bool
+    ) {
+        self.method = method
+        self.target = target
+        self.path = path
+        self.query = query
+        self.fields = fields
+        self.requestID = requestID
+        self.peer = peer
+        self.isSecure = isSecure
+    }
+
+    /// - Throws: `invalid` for a target that is not an unambiguous origin-form path (RFC 9112 section 3.2.1).
+    public init(
+        method: HTTPRequest.Method, target: String, fields: HTTPFields, requestID: String, peer: String, isSecure: Bool
+    ) throws(RegistryError) {
+        let mark = target.firstIndex(of: "?")
+        let path = try RequestPath(parsing: mark.map { target[..<$0] } ?? target[...])
+        let query = Query(parsing: mark.map { target[target.index(after: $0)...] } ?? "")
+        self.init(method: method, target: target, path: path, query: query, fields: fields, requestID: requestID, peer: peer, isSecure: isSecure)
+    }
+}
+
+/// A matched request as a route's closure sees it.
+public struct Request: Sendable {
+    public var head: RequestHead
+    public var match: Match
+    public var body: Body
+    public init(head: RequestHead, match: Match, body: Body) {
+        self.head = head
+        self.match = match
+        self.body = body
+    }
+}
+
+/// A request's path: split at the slashes that came as slashes, then each segment percent-decoded once.
+/// A segment may hold a decoded slash (npm's `@scope%2fname`); no `.`, `..`, control character or backslash gets through, however encoded.
+public struct RequestPath: Sendable, Hashable, CustomStringConvertible {
+    public let segments: [String]
+    public let hasTrailingSlash: Bool
+
+    public init(segments: [String], hasTrailingSlash: Bool = false) {
+        self.segments = segments
+        self.hasTrailingSlash = hasTrailingSlash
+    }
+
+    /// - Throws: `invalid` for an ambiguous or malformed path.
+    public init(parsing text: some StringProtocol) throws(RegistryError) {
+        let raw = Array(text.utf8)
+        guard raw.first == UInt8(ascii: "/") else { throw RequestPath.refused("the request target must be an absolute path") }
+        guard raw.count <= 8192 else { throw RequestPath.refused("the path may have at most 8192 bytes") }
+        var parts = raw.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        hasTrailingSlash = parts.count > 0 && parts.last?.isEmpty == true
+        if hasTrailingSlash { parts.removeLast() }
+        var segments: [String] = []
+        for part in parts { segments.append(try RequestPath.decode(part)) }
+        self.segments = segments
+    }
+
+    private static func decode(_ part: ArraySlice<UInt8>) throws(RegistryError) -> String {
+        guard !part.isEmpty else { throw refused("the path has an empty segment") }
+        guard let bytes = PercentCoding.decode(part), let text = String(validating: bytes, as: UTF8.self) else {
+            throw refused("the path is not percent-encoded UTF-8")
+        }
+        guard bytes.allSatisfy({ $0 >= 0x20 && $0 != 0x7F && $0 != UInt8(ascii: "\\") }) else {
+            throw refused("the path has a control character or a backslash")
+        }
+        for piece in text.split(separator: "/", omittingEmptySubsequences: false) where piece.isEmpty || piece == "." || piece == ".." {
+            throw refused("the path has an empty, '.' or '..' segment")
+        }
+        return text
+    }
+
+    private static func refused(_ reason: String) -> RegistryError { RegistryError(.invalid, subject: .request, reason: reason) }
+
+    public var description: String { "/" + segments.joined(separator: "/") + (hasTrailingSlash && !segments.isEmpty ? "/" : "") }
+
+    /// The rest after the first `count` segments.
+    public func dropping(_ count: Int) -> RequestPath {
+        RequestPath(segments: Array(segments.dropFirst(count)), hasTrailingSlash: hasTrailingSlash)
+    }
+}
+
+/// Percent-encoding (RFC 3986 section 2.1).
+public enum PercentCoding {
+    /// nil when a `%` is not followed by two hex digits.
+    public static func decode(_ bytes: some Collection<UInt8>, plusIsSpace: Bool = false) -> [UInt8]? {
+        var result: [UInt8] = []
+        result.reserveCapacity(bytes.count)
+        var iterator = bytes.makeIterator()
+        while let byte = iterator.next() {
+            if byte == UInt8(ascii: "%") {
+                guard let high = iterator.next().flatMap(digit), let low = iterator.next().flatMap(digit) else { return nil }
+                result.append(high << 4 | low)
+            } else {
+                result.append(plusIsSpace && byte == UInt8(ascii: "+") ? 0x20 : byte)
+            }
+        }
+        return result
+    }
+
+    /// Encodes everything but unreserved characters and those of `keeping`.
+    public static func encode(_ text: some StringProtocol, keeping extra: String = "") -> String {
+        let kept = Set(extra.utf8)
+        var result: [UInt8] = []
+        for byte in text.utf8 {
+            switch byte {
+            case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "~"):
+                result.append(byte)
+            case _ where kept.contains(byte): result.append(byte)
+            default:
+                result.append(UInt8(ascii: "%"))
+                result.append(contentsOf: Hex.encode([byte]).uppercased().utf8)
+            }
+        }
+        return String(decoding: result, as: UTF8.self)
+    }
+
+    /// A path with its slashes kept.
+    public static func encodePath(_ path: some StringProtocol) -> String { encode(path, keeping: "/@:+!$&'()*,;=") }
+
+    private static func digit(_ byte: UInt8) -> UInt8? {
+        switch byte {
+        case 0x30...0x39: byte - 0x30
+        case 0x41...0x46: byte - 0x37
+        case 0x61...0x66: byte - 0x57
+        default: nil
+        }
+    }
+}
+
+/// A query in order, `+` read as a space. What does not decode is left out.
+public struct Query: Sendable, Hashable {
+    public let items: [(name: String, value: String)]
+
+    public init(items: [(name: String, value: String)] = []) { self.items = items }
+
+    public init(parsing text: some StringProtocol) {
+        var items: [(name: String, value: String)] = []
+        for pair in text.split(separator: "&").prefix(1000) {
+            let halves = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard let name = Query.decode(halves[0]), let value = halves.count > 1 ? Query.decode(halves[1]) : "" else { continue }
+            items.append((name, value))
+        }
+        self.items = items
+    }
+
+    private static func decode(_ text: some StringProtocol) -> String? {
+        PercentCoding.decode(Array(text.utf8), plusIsSpace: true).flatMap { String(validating: $0, as: UTF8.self) }
+    }
+
+    /// The first value of that name.
+    public subscript(name: String) -> String? { items.first { $0.name == name }?.value }
+    public func all(_ name: String) -> [String] { items.filter { $0.name == name }.map(\.value) }
+    public var isEmpty: Bool { items.isEmpty }
+
+    public static func == (a: Query, b: Query) -> Bool { a.items.elementsEqual(b.items, by: ==) }
+    public func hash(into hasher: inout Hasher) {
+        for item in items {
+            hasher.combine(item.name)
+            hasher.combine(item.value)
+        }
+    }
+}
