@@ -59,9 +59,9 @@ let package = Package(
 
         // Index: an ordered store, and on it the mutable truth.
         library("CRocksDB", in: "Index/CRocksDB", pkgConfig: "rocksdb", apt: "librocksdb-dev"),
-        room("OrderedStore", in: "Index/OrderedStore", ["CRocksDB", "Core"]),
+        room("OrderedStore", in: "Index/OrderedStore", ["CRocksDB", "Core", .logging]),
         room("Catalog", in: "Index/Catalog", ["Core"]),
-        room("RocksCatalog", in: "Index/RocksCatalog", ["Catalog", "OrderedStore", "Core"]),
+        room("RocksCatalog", in: "Index/RocksCatalog", ["Catalog", "OrderedStore", "Core", .logging]),
 
         // Bytes.
         room("BlobStore", in: "BlobStore/BlobStore", ["Core", "OrderedStore", .nioCore, .logging]),
@@ -98,7 +98,7 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Core", "Catalog", "FrontendKit", .nioCore, .httpTypes], path: "Tests/Support", swiftSettings: strict),
         tests("CoreTests", ["Core"]),
-        tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport"]),
+        tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport", .logging]),
         tests("BlobStoreTests", ["Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore]),
         tests("ParsingTests", ["Core", "Parsing", .nioCore]),
         tests("FrontendKitTests", ["Core", "FrontendKit", .httpTypes]),

@@ -1,0 +1,118 @@
+import Core
+import Logging
+import Synchronization
+
+/// The one thread that changes the store. It takes everything queued while its last sync ran, and makes it durable with one more.
+final class Committer: Sendable {
+    struct Request: Sendable {
+        let files: [any SyncableFile]
+        /// Runs the caller's build and returns what to tell it once the group is durable, or has failed.
+        let build: @Sendable (OrderedStore.Batch) throws(RegistryError) -> @Sendable () -> Void
+        let fail: @Sendable (RegistryError) -> Void
+    }
+
+    /// Files are synced side by side: a loop of single syncs is the slowest way of all.
+    private static let syncThreadsMax = 4
+
+    private let mailbox = Mailbox<Request>()
+    private let syncPool = BlockingPool(threads: syncThreadsMax, name: "sync")
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    private struct State {
+        var poison: RegistryError?
+        var metrics = OrderedStore.Metrics()
+        var thread: WorkerThread?
+    }
+
+    init(logger: Logger) { self.logger = logger }
+
+    var metrics: OrderedStore.Metrics { state.withLock { $0.metrics } }
+
+    func start(on database: Database) throws(RegistryError) {
+        let thread = try WorkerThread(name: "committer") { [self] in
+            while let group = mailbox.takeAll() { commit(group, on: database) }
+        }
+        state.withLock { $0.thread = thread }
+    }
+
+    func put(_ request: Request) {
+        if mailbox.put(request) == nil { request.fail(RegistryError(.unavailable, subject: .store, reason: "the store is closed")) }
+    }
+
+    /// Commits what is queued, takes nothing more, and returns when the thread is gone. May be called again.
+    func stop() {
+        mailbox.close()
+        state.withLock { state in
+            defer { state.thread = nil }
+            return state.thread
+        }?.join()
+    }
+
+    private func commit(_ group: [Request], on database: Database) {
+        if let poison = state.withLock({ $0.poison }) { return group.forEach { $0.fail(poison) } }
+        do throws(RegistryError) {
+            let syncs = try synchronize(group.flatMap(\.files))
+            let batch = OrderedStore.Batch(on: database)
+            var answers: [@Sendable () -> Void] = []
+            for request in group { answers.append(build(request, on: batch)) }
+            if !batch.overlay.isEmpty { try database.write(batch.overlay) }
+            state.withLock { state in
+                state.metrics.commits += UInt64(group.count)
+                state.metrics.groups += 1
+                state.metrics.fileSyncs += UInt64(syncs)
+                state.metrics.logSyncs += batch.overlay.isEmpty ? 0 : 1
+            }
+            for answer in answers { answer() }
+        } catch {
+            poison(error)
+            group.forEach { $0.fail(Committer.refusal(because: error)) }
+        }
+    }
+
+    /// A refusal, too, is told only when the group is durable: it may rest on what an earlier build of the group did.
+    private func build(_ request: Request, on batch: OrderedStore.Batch) -> @Sendable () -> Void {
+        batch.setSavepoint()
+        do throws(RegistryError) {
+            return try request.build(batch)
+        } catch {
+            batch.rollBack()
+            return { request.fail(error) }
+        }
+    }
+
+    /// - Returns: how many files there were.
+    private func synchronize(_ files: [any SyncableFile]) throws(RegistryError) -> Int {
+        var seen: Set<ObjectIdentifier> = []
+        let distinct = files.filter { seen.insert(ObjectIdentifier($0)).inserted }
+        guard distinct.count > 1 else {
+            try distinct.first?.synchronize()
+            return distinct.count
+        }
+        let results = Mailbox<Result<Void, RegistryError>>()
+        for file in distinct {
+            try syncPool.post {
+                // The mailbox is never closed: every result is waited for.
+                _ = results.put(Result { () throws(RegistryError) in try file.synchronize() })
+            }
+        }
+        var failure: RegistryError?
+        for _ in distinct {
+            if case .failure(let error)? = results.takeOne() { failure = error }
+        }
+        if let failure { throw failure }
+        return distinct.count
+    }
+
+    private func poison(_ error: RegistryError) {
+        logger.critical("the store accepts no more changes until it is restarted", metadata: ["error": "\(error)"])
+        let refusal = Committer.refusal(because: error)
+        state.withLock { $0.poison = refusal }
+    }
+
+    private static func refusal(because error: RegistryError) -> RegistryError {
+        RegistryError(
+            .unavailable, subject: .store, reason: "a write to disk failed, so nothing more is accepted until the server is restarted",
+            cause: "\(error)")
+    }
+}

@@ -1,0 +1,54 @@
+public import Core
+
+/// What can be read by key and in key order: the store as it is, a snapshot of it, or a batch on top of it.
+public protocol OrderedRows {
+    /// nil when there is no such row.
+    func get(_ key: [UInt8], in family: OrderedStore.Family) throws(RegistryError) -> [UInt8]?
+
+    /// The rows with `from <= key < upTo` (nil: to the family's end) in byte order of their keys, or from the last to the first; `body`
+    /// returns false to stop.
+    func scan(
+        _ family: OrderedStore.Family, from: [UInt8], upTo: [UInt8]?, reverse: Bool,
+        _ body: (_ key: [UInt8], _ value: [UInt8]) throws(RegistryError) -> Bool
+    ) throws(RegistryError)
+}
+
+extension OrderedRows {
+    /// The rows whose keys begin with `prefix`, in byte order.
+    public func scan(
+        _ family: OrderedStore.Family, prefix: [UInt8], _ body: (_ key: [UInt8], _ value: [UInt8]) throws(RegistryError) -> Bool
+    ) throws(RegistryError) {
+        try scan(family, from: prefix, upTo: OrderedStore.end(ofPrefix: prefix), reverse: false, body)
+    }
+}
+
+/// What memory alone knows of a row.
+public enum CachedRow: Sendable, Hashable {
+    case found([UInt8])
+    case absent
+    /// Only the disk can tell.
+    case unknown
+}
+
+extension OrderedStore {
+    /// A keyspace of its own inside the store (a RocksDB column family).
+    public struct Family: Hashable, Sendable {
+        public let name: String
+        public init(_ name: String) { self.name = name }
+
+        /// blob -> where its bytes lie. Rows travel in the same batch as the names that need them, so that no name outlives its bytes.
+        public static let blobLocations = Family("blob-locations")
+    }
+
+    /// The first key after every key that begins with `prefix`; nil when there is none (the prefix is empty or all `0xFF`).
+    public static func end(ofPrefix prefix: [UInt8]) -> [UInt8]? {
+        var end = prefix
+        while let last = end.popLast() {
+            if last < 0xFF {
+                end.append(last + 1)
+                return end
+            }
+        }
+        return nil
+    }
+}
