@@ -1,3 +1,5 @@
+public import Core
+
 /// A path pattern: literal segments, `{name}` for one segment, `{name+}` for one or more, `{name*}` for none or more, and a final `[/]` for an
 /// optional trailing slash. At most one greedy parameter; what follows it is matched from the end, so `{name+}/manifests/{reference}` finds
 /// the last `manifests`.
@@ -44,7 +46,8 @@ public struct PathPattern: Sendable, Hashable, CustomStringConvertible, Expressi
     public var description: String { text }
 
     /// The parameters, or nil when the path is another.
-    public func match(_ path: RequestPath) -> Match? {
+    /// - Parameter repository: whose key came before this path; nil for rows of the mount itself.
+    public func match(_ path: RequestPath, in repository: RepositoryKey?) -> Match? {
         let given = path.segments
         if !given.isEmpty || !segments.isEmpty {
             switch trailingSlash {
@@ -59,7 +62,7 @@ public struct PathPattern: Sendable, Hashable, CustomStringConvertible, Expressi
             for (segment, value) in zip(segments, given) {
                 guard PathPattern.bind(segment, value, &values) else { return nil }
             }
-            return Match(values: values)
+            return Match(values: values, repository: repository)
         }
         guard case .many(let name, let orNone) = segments[greedy] else { return nil }
         let tail = segments.count - greedy - 1
@@ -72,7 +75,7 @@ public struct PathPattern: Sendable, Hashable, CustomStringConvertible, Expressi
             guard PathPattern.bind(segments[greedy + 1 + index], given[greedy + swallowed + index], &values) else { return nil }
         }
         values[name] = given[greedy..<greedy + swallowed].joined(separator: "/")
-        return Match(values: values)
+        return Match(values: values, repository: repository)
     }
 
     private static func bind(_ segment: Segment, _ value: String, _ values: inout [String: String]) -> Bool {
@@ -100,7 +103,12 @@ public struct PathPattern: Sendable, Hashable, CustomStringConvertible, Expressi
 /// The parameters a pattern bound.
 public struct Match: Sendable, Hashable {
     public let values: [String: String]
-    public init(values: [String: String]) { self.values = values }
+    /// The repository the path was matched in: the name of an image that has none of its own (`/v2/KEY/tags/list`).
+    public let repository: RepositoryKey?
+    public init(values: [String: String], repository: RepositoryKey? = nil) {
+        self.values = values
+        self.repository = repository
+    }
 
     /// The parameter's value, decoded; empty when the pattern has none of that name (or `{name*}` swallowed nothing).
     public subscript(name: String) -> String { values[name] ?? "" }
