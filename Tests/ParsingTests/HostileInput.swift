@@ -1,0 +1,112 @@
+import Core
+import NIOCore
+import Parsing
+import Testing
+
+/// Every parser under thousands of seeded mutations of valid inputs. A trap ends the process; typed throws make `RegistryError` the only error.
+/// The seed is in the log of a failure; `GRANARY_SEED` repeats or varies it.
+@Suite struct HostileInput {
+    /// - Returns: how many mutated inputs were refused.
+    private func refusals(
+        of inputs: [[UInt8]], rounds: Int = 2000, _ parse: ([UInt8]) throws(RegistryError) -> Void
+    ) -> Int {
+        var random = SeededRandom(seed: testSeed)
+        var refused = 0
+        for round in 0..<rounds {
+            let input = mutated(inputs[round % inputs.count], &random)
+            do throws(RegistryError) { try parse(input) } catch { refused += 1 }
+        }
+        return refused
+    }
+
+    /// One to four changes: flip, set to a telling value, insert, delete, repeat or cut off.
+    private func mutated(_ input: [UInt8], _ random: inout SeededRandom) -> [UInt8] {
+        var bytes = input
+        for _ in 0..<Int.random(in: 1...4, using: &random) {
+            guard !bytes.isEmpty else { break }
+            let at = Int.random(in: bytes.indices, using: &random)
+            let telling: [UInt8] = [0, 0xFF, 0x7F, 0x80, 0x22, 0x5C, 0x0D, 0x0A, 0x25, 0x3B, 0x2D, 0x3C, 0x26, 0x7B, 0x5B, 0x30, 0x39, 0xC3]
+            switch Int.random(in: 0..<7, using: &random) {
+            case 0: bytes[at] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+            case 1: bytes[at] = telling[Int.random(in: telling.indices, using: &random)]
+            case 2: bytes.insert(telling[Int.random(in: telling.indices, using: &random)], at: at)
+            case 3: bytes.remove(at: at)
+            case 4: bytes.removeSubrange(at..<min(bytes.count, at + Int.random(in: 1...20, using: &random)))
+            case 5: bytes.insert(contentsOf: Array(bytes[at..<min(bytes.count, at + Int.random(in: 1...40, using: &random))]), at: at)
+            default: for index in at..<min(bytes.count, at + 4) { bytes[index] = 0xFF }
+            }
+        }
+        return bytes
+    }
+
+    @Test("JSON")
+    func json() {
+        let inputs = [
+            #"{"a":[1,2.5e-3,{"b":"\ud834\udd1e\n"}],"c":null,"d":true}"#,
+            String(repeating: "[", count: 70) + "1" + String(repeating: "]", count: 70),
+            #"{"name":"left-pad","versions":{"1.0.0":{"dist":{"shasum":"abc"}}},"é":"ü"}"#,
+        ]
+        let refused = refusals(of: inputs.map { Array($0.utf8) }, rounds: 6000) { bytes throws(RegistryError) in
+            let value = try JSON.parse(bytes)
+            #expect(try JSON.parse(value.encoded()) == value)
+        }
+        #expect((1000..<6000).contains(refused))
+    }
+
+    @Test("multipart, in slices of any size")
+    func multipart() {
+        let body = [
+            "--b", "Content-Disposition: form-data; name=\"x\"; filename*=utf-8''%41", "", "value\r\n--", "--b ",
+            "Content-Disposition: form-data; name=y",
+            "Content-Type: text/plain", "", "", "--b--", "",
+        ].joined(separator: "\r\n")
+        var random = SeededRandom(seed: testSeed)
+        let refused = refusals(of: [Array(body.utf8)], rounds: 6000) { bytes throws(RegistryError) in
+            var machine = try MultipartMachine(boundary: "b")
+            var rest = ByteBuffer(bytes: bytes)
+            while rest.readableBytes > 0 {
+                let length = Int.random(in: 1...rest.readableBytes, using: &random)
+                if let slice = rest.readSlice(length: length) { _ = try machine.receive(slice) }
+            }
+            try machine.end()
+        }
+        #expect((1000..<6000).contains(refused))
+    }
+
+    @Test("multipart's Content-Type")
+    func boundary() {
+        let refused = refusals(of: [
+            Array("multipart/form-data; charset=utf-8; boundary=\"abc \\\" def\"".utf8), Array("multipart/form-data; boundary=abc".utf8),
+        ]) {
+            bytes throws(RegistryError) in _ = try Multipart.boundary(ofContentType: String(decoding: bytes, as: UTF8.self))
+        }
+        #expect(refused > 500)
+    }
+
+    @Test("zip", .enabled(if: hasPython, "python3 makes the archives"))
+    func zip() throws {
+        let archives = try ["io.BytesIO()", "Pipe()"].map { target in
+            try #require(
+                python(
+                    """
+                    import io, sys, zipfile
+                    class Pipe(io.RawIOBase):
+                        def __init__(self): self.data = bytearray()
+                        def writable(self): return True
+                        def write(self, b): self.data += bytes(b); return len(b)
+                        def getvalue(self): return self.data
+                    out = \(target)
+                    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+                        z.writestr("a", b"hello")
+                        with z.open("b", "w", force_zip64=True) as f: f.write(b"0123456789" * 20)
+                        z.comment = b"c"
+                    sys.stdout.buffer.write(out.getvalue())
+                    """))
+        }
+        let refused = refusals(of: archives, rounds: 6000) { bytes throws(RegistryError) in
+            let zip = try ZipArchive(content(bytes))
+            for entry in zip.entries { _ = try zip.read(entry) }
+        }
+        #expect((1000..<6000).contains(refused))
+    }
+}
