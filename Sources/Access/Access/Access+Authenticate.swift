@@ -1,0 +1,174 @@
+import Catalog
+public import Core
+
+extension Access {
+    /// Who presented these credentials. No credentials: `Caller.anonymous`.
+    /// - Throws: `unauthenticated`, always in the same words, when what was presented does not hold: unknown, wrong, expired, revoked, or of
+    ///   an account that was switched off.
+    public func authenticate(_ credentials: Credentials) async throws(RegistryError) -> Caller {
+        if let caller = try authenticateAtOnce(credentials) { return caller }
+        guard let key = verified.key(for: credentials.presented) else { throw Access.badCredentials }
+        switch credentials.presented {
+        case .none: return .anonymous
+        case .malformed: throw Access.badCredentials
+        case .token(let token): return try await authenticate(token: token, key: key)
+        case .password(let user, let password): return try await authenticate(username: user, password: password, key: key)
+        }
+    }
+
+    /// The same without waiting, for an event loop: nil when it would take a row or a hash to know.
+    public func authenticateAtOnce(_ credentials: Credentials) throws(RegistryError) -> Caller? {
+        if case .none = credentials.presented { return .anonymous }
+        guard let key = verified.key(for: credentials.presented) else { throw Access.badCredentials }
+        return verified.caller(for: key, at: world.now())
+    }
+
+    static var badCredentials: RegistryError {
+        RegistryError(.unauthenticated, subject: .request, reason: "the credentials are not valid")
+    }
+
+    // MARK: Passwords
+
+    private func authenticate(username: String, password: Secret, key: VerifiedCache.Key) async throws(RegistryError) -> Caller {
+        // The epoch must be read before the rows, and the account is known only after one: read the row again under its epoch.
+        guard let id = try await userRow(named: username)?.user.id else {
+            _ = try await hasher.verify(PasswordHasher.bounded(password), against: decoyHash)
+            throw Access.badCredentials
+        }
+        let epoch = verified.epoch(of: id)
+        guard let row = try await userRow(id) else { throw Access.badCredentials }
+        try await check(password, of: row)
+        let caller = try await caller(for: row, kind: .password, root: .password(epoch: row.credentialEpoch))
+        verified.remember(caller, for: key, at: epoch)
+        return caller
+    }
+
+    /// - Throws: `unauthenticated` unless it is the password of an account that is switched on.
+    func check(_ password: Secret, of row: UserRow) async throws(RegistryError) {
+        let holds = try await hasher.verify(PasswordHasher.bounded(password), against: row.passwordHash ?? decoyHash)
+        // The hash comes first in every case, so that time tells nothing about the account.
+        guard holds, row.passwordHash != nil, row.user.isActive else { throw Access.badCredentials }
+    }
+
+    // MARK: Tokens
+
+    private func authenticate(token: Secret, key: VerifiedCache.Key) async throws(RegistryError) -> Caller {
+        if token.revealed.hasPrefix(TokenText.apiTokenPrefix) { return try await authenticate(apiToken: token, key: key) }
+        guard let claims = signer.verify(token, for: [.access, .registry], at: world.now()) else { throw Access.badCredentials }
+        let expires = Timestamp(seconds: claims.exp)
+        if claims.token_type == .registry, claims.sub == Actor.anonymous.name {
+            return Caller(anonymousWith: claims.access ?? [], expires: expires)
+        }
+        guard let account = EntityID(claims.sub) else { throw Access.badCredentials }
+        let epoch = verified.epoch(of: account)
+        let caller =
+            switch claims.token_type {
+            case .access: try await sessionCaller(claims, of: account)
+            case .registry: try await rooted(claims.root, of: account).limited(to: claims.access ?? [], expires: expires)
+            case .refresh: throw Access.badCredentials
+            }
+        verified.remember(caller, for: key, at: epoch)
+        return caller
+    }
+
+    private func sessionCaller(_ claims: Claims, of account: EntityID) async throws(RegistryError) -> Caller {
+        guard let family = claims.family_id.flatMap({ EntityID($0) }), let row = try await userRow(account), row.user.isActive,
+            try await liveSession(family, of: row) != nil
+        else { throw Access.badCredentials }
+        return try await caller(for: row, kind: .session, root: .session(family: family), expires: Timestamp(seconds: claims.exp))
+    }
+
+    private func authenticate(apiToken text: Secret, key: VerifiedCache.Key) async throws(RegistryError) -> Caller {
+        let fingerprint = APIToken.fingerprint(of: text)
+        guard
+            let account = try await catalog.record(.token, unique: fingerprint).map({ (record) throws(RegistryError) in try APIToken(record) })?
+                .account
+        else { throw Access.badCredentials }
+        // As with passwords: the row is read again under the epoch of its account.
+        let epoch = verified.epoch(of: account)
+        guard let record = try await catalog.record(.token, unique: fingerprint) else { throw Access.badCredentials }
+        let caller = try await caller(for: try APIToken(record))
+        verified.remember(caller, for: key, at: epoch)
+        return caller
+    }
+
+    private func caller(for token: APIToken) async throws(RegistryError) -> Caller {
+        guard !token.isExpired(at: world.now()), let row = try await userRow(token.account), row.user.isActive else { throw Access.badCredentials }
+        return try await caller(
+            for: row, kind: .apiToken, root: .apiToken(token.id), scopes: token.scopes, repositories: token.repositories, expires: token.expires)
+    }
+
+    /// The caller a registry token was issued to, as the first credential stands now.
+    private func rooted(_ root: String?, of account: EntityID) async throws(RegistryError) -> Caller {
+        guard let root = root.flatMap(CredentialRoot.init(text:)) else { throw Access.badCredentials }
+        switch root {
+        case .none:
+            throw Access.badCredentials
+        case .apiToken(let id):
+            guard let record = try await catalog.record(.token, id: APIToken.recordID(account, id)) else { throw Access.badCredentials }
+            return try await caller(for: try APIToken(record))
+        case .password(let epoch):
+            guard let row = try await userRow(account), row.user.isActive, row.credentialEpoch == epoch else { throw Access.badCredentials }
+            return try await caller(for: row, kind: .password, root: root)
+        case .session(let family):
+            guard let row = try await userRow(account), row.user.isActive, try await liveSession(family, of: row) != nil else {
+                throw Access.badCredentials
+            }
+            return try await caller(for: row, kind: .session, root: root)
+        }
+    }
+
+    // MARK: Assembly
+
+    /// Everything the caller's rights follow from, in one value.
+    func caller(
+        for row: UserRow, kind: Caller.CredentialKind, root: CredentialRoot, scopes: Set<TokenScope>? = nil,
+        repositories: Set<RepositoryID>? = nil, expires: Timestamp? = nil
+    ) async throws(RegistryError) -> Caller {
+        let coversAdmin = repositories == nil && Caller.allows(scopes, .admin)
+        return Caller(
+            actor: Actor(name: row.user.username, account: row.user.id), isAdmin: row.user.isAdmin && coversAdmin, scopes: scopes,
+            tokenRepositories: repositories,
+            // A token is its own secret: a password that must change does not void it.
+            mustChangePassword: row.user.mustChangePassword && kind != .apiToken,
+            credentialKind: kind, ownerIsAdmin: row.user.isAdmin, grants: try await grants(of: row.user.id), registryScopes: nil, root: root,
+            expires: expires)
+    }
+}
+
+extension CredentialRoot {
+    /// `session:<id>`, `token:<id>`, `password:<epoch>`; nil when nothing stands behind it.
+    var text: String? {
+        switch self {
+        case .none: nil
+        case .password(let epoch): "password:\(epoch)"
+        case .session(let family): "session:\(family)"
+        case .apiToken(let id): "token:\(id)"
+        }
+    }
+
+    init?(text: String) {
+        let parts = text.split(separator: ":", maxSplits: 1)
+        guard parts.count == 2 else { return nil }
+        switch parts[0] {
+        case "password":
+            guard let epoch = UInt32(parts[1]) else { return nil }
+            self = .password(epoch: epoch)
+        case "session":
+            guard let id = EntityID(parts[1]) else { return nil }
+            self = .session(family: id)
+        case "token":
+            guard let id = EntityID(parts[1]) else { return nil }
+            self = .apiToken(id)
+        default: return nil
+        }
+    }
+}
+
+extension PasswordHasher {
+    /// No password is longer than the policy allows: a longer guess is cut just past that, so that it costs no more and cannot match.
+    static func bounded(_ password: Secret) -> Secret {
+        guard password.revealed.utf8.count > PasswordPolicy.bytesMax else { return password }
+        return Secret(String(decoding: password.revealed.utf8.prefix(PasswordPolicy.bytesMax + 1), as: UTF8.self))
+    }
+}

@@ -1,0 +1,119 @@
+public import Catalog
+public import Core
+public import Logging
+import Synchronization
+
+/// What an administrator may set about access.
+public struct AccessOptions: Sendable {
+    /// Signs tokens: at least 32 bytes of random text. Without a configured one, `KeyFile` makes one.
+    public var jwtSecret: Secret
+    public var accessMinutes: Int64
+    public var refreshDays: Int64
+    public var registryTokenSeconds: Int64
+    public var passwordCost: PasswordCost
+    /// Password hashes computed at one time.
+    public var hashesAtOnceMax: Int
+    public var passwordLengthMin: Int
+    /// Off: nobody reads anything without credentials, public or not.
+    public var guestAccess: Bool
+    /// Verified credentials kept in memory.
+    public var verifiedMax: Int
+
+    public init(
+        jwtSecret: Secret, accessMinutes: Int64 = 30, refreshDays: Int64 = 7, registryTokenSeconds: Int64 = 300,
+        passwordCost: PasswordCost = PasswordCost(), hashesAtOnceMax: Int = 2, passwordLengthMin: Int = 8, guestAccess: Bool = true,
+        verifiedMax: Int = 8192
+    ) {
+        self.jwtSecret = jwtSecret
+        self.accessMinutes = accessMinutes
+        self.refreshDays = refreshDays
+        self.registryTokenSeconds = registryTokenSeconds
+        self.passwordCost = passwordCost
+        self.hashesAtOnceMax = hashesAtOnceMax
+        self.passwordLengthMin = passwordLengthMin
+        self.guestAccess = guestAccess
+        self.verifiedMax = verifiedMax
+    }
+}
+
+/// Who is calling, and what they may do.
+public final class Access: Sendable {
+    /// What of the setup lock changes while we run.
+    struct Setup {
+        var required = false
+        /// Where the first administrator's password waits to be read; removed once it was changed.
+        var passwordFile: String?
+    }
+
+    let catalog: any Catalog
+    let world: World
+    let options: AccessOptions
+    let log: Logger
+    let signer: TokenSigner
+    let hasher: PasswordHasher
+    let policy: PasswordPolicy
+    let verified: VerifiedCache
+    /// What an unknown user's password is compared with.
+    let decoyHash: String
+    let setup = Mutex(Setup())
+
+    /// - Throws: `invalid` for options no server should start with.
+    public init(catalog: any Catalog, world: World, options: AccessOptions, log: Logger) throws(RegistryError) {
+        func refuse(_ key: String, _ reason: String) -> RegistryError { RegistryError(.invalid, subject: .configuration(key), reason: reason) }
+        guard (1...1440).contains(options.accessMinutes) else { throw refuse("access_token_minutes", "1 to 1440") }
+        guard (1...365).contains(options.refreshDays) else { throw refuse("refresh_token_days", "1 to 365") }
+        guard (60...3600).contains(options.registryTokenSeconds) else { throw refuse("registry_token_seconds", "60 to 3600") }
+        guard (8...128).contains(options.passwordLengthMin) else { throw refuse("password_min_length", "8 to 128") }
+        guard options.hashesAtOnceMax >= 1, options.verifiedMax >= 1 else { throw refuse("access", "at least one") }
+        self.catalog = catalog
+        self.world = world
+        self.options = options
+        self.log = log
+        signer = try TokenSigner(secret: options.jwtSecret)
+        hasher = PasswordHasher(cost: options.passwordCost, atOnceMax: options.hashesAtOnceMax)
+        policy = PasswordPolicy(lengthMin: options.passwordLengthMin)
+        verified = VerifiedCache(entriesMax: options.verifiedMax, salt: world.randomBytes(32))
+        decoyHash = hasher.decoy(from: world)
+    }
+
+    /// Everything but health, login and the password change is to be refused: the first administrator's password was not changed yet.
+    public var setupRequired: Bool { setup.withLock { $0.required } }
+
+    /// Commits a change of accounts, and makes it count: what was remembered of them is forgotten before this returns.
+    func commit(_ parts: [Change.Part], of accounts: [EntityID], by actor: Actor, requestID: String) async throws(RegistryError) {
+        do {
+            try await catalog.apply(Change(actor: actor, at: world.now(), requestID: requestID, parts: parts))
+        } catch {
+            // A failed commit may still have become durable: forgetting too much costs a hash, forgetting too little is a hole.
+            for account in accounts { verified.advance(account) }
+            throw error
+        }
+        for account in accounts { verified.advance(account) }
+    }
+
+    /// All records of a kind whose id begins with `prefix`.
+    func records(_ kind: Record.Kind, prefix: String) async throws(RegistryError) -> [Record] {
+        let pageCount = 256
+        var found: [Record] = []
+        var after = prefix
+        while true {
+            let page = try await catalog.records(kind, after: after, limit: pageCount)
+            let matching = page.prefix { $0.id.hasPrefix(prefix) }
+            found.append(contentsOf: matching)
+            guard matching.count == pageCount, let last = matching.last else { return found }
+            after = last.id
+        }
+    }
+
+    /// Whole seconds, as claims carry them.
+    func claims(
+        for user: User?, purpose: TokenPurpose, lifetimeSeconds: Int64, jti: EntityID, family: EntityID? = nil, root: String? = nil,
+        access: [RegistryScope]? = nil
+    ) -> Claims {
+        let now = world.now()
+        return Claims(
+            sub: user?.id.description ?? Actor.anonymous.name, username: user?.username ?? Actor.anonymous.name, email: user?.email ?? "",
+            is_admin: user?.isAdmin ?? false, iat: now.seconds, iat_ms: now.milliseconds, exp: now.adding(seconds: lifetimeSeconds).seconds,
+            token_type: purpose, jti: jti.description, family_id: family?.description, root: root, access: access)
+    }
+}

@@ -1,0 +1,115 @@
+/// How a credential reached us: some rules (cross-site request forgery) depend on it.
+public enum CredentialCarrier: Sendable, Hashable {
+    case none, bearer, basic, apiKey, cookie
+    /// `Bearer base64(user:password)`, which some clients send.
+    case bearerBasic
+}
+
+/// What a request presented, before anybody asked whether it is true.
+public struct Credentials: Sendable {
+    enum Presented: Sendable {
+        case none
+        /// A session's access token, an API token or a registry token: the text itself says which.
+        case token(Secret)
+        case password(user: String, Secret)
+        /// Something was presented that is no credential of ours.
+        case malformed
+    }
+
+    public let carrier: CredentialCarrier
+    let presented: Presented
+
+    public var isNone: Bool { carrier == .none }
+
+    public static let none = Credentials(carrier: .none, presented: .none)
+    public static func bearer(_ token: String) -> Credentials { Credentials(carrier: .bearer, presented: .token(Secret(token))) }
+    public static func apiKey(_ token: String) -> Credentials { Credentials(carrier: .apiKey, presented: .token(Secret(token))) }
+    public static func cookie(_ token: String) -> Credentials { Credentials(carrier: .cookie, presented: .token(Secret(token))) }
+    /// The password may also be a token: docker, pip, Maven and others can send nothing else.
+    public static func basic(user: String, password: String) -> Credentials {
+        Credentials(carrier: .basic, presented: .of(user: user, password: password))
+    }
+
+    /// Reads the fields of a request: `Authorization` first, then `X-API-Key` and `X-NuGet-ApiKey`, then the session cookie where the route
+    /// takes cookies. The first that is present decides alone: a bad one is refused, never skipped.
+    /// - Parameter fields: all values of the field with this lower-case name.
+    public static func from(fields: (String) -> [String], allowCookie: Bool) -> Credentials {
+        let authorization = fields("authorization")
+        guard authorization.count <= 1 else { return Credentials(carrier: .bearer, presented: .malformed) }
+        if let text = authorization.first { return parse(authorization: text) }
+        for name in ["x-api-key", "x-nuget-apikey"] {
+            let keys = fields(name)
+            guard keys.count <= 1 else { return Credentials(carrier: .apiKey, presented: .malformed) }
+            if let key = keys.first.map(trimmed), !key.isEmpty { return .apiKey(key) }
+        }
+        if allowCookie, let token = sessionCookie(in: fields("cookie")) { return .cookie(token) }
+        return .none
+    }
+
+    /// The access token's cookie, ours first, then the name compatible clients set.
+    static let cookieNames = ["granary_access_token", "ak_access_token"]
+
+    private static func parse(authorization text: String) -> Credentials {
+        let text = trimmed(text)
+        guard !text.isEmpty else { return .none }
+        guard let space = text.firstIndex(of: " ") else { return .bearer(text) }
+        let scheme = text[..<space].lowercased()
+        let rest = trimmed(text[text.index(after: space)...])
+        guard !rest.isEmpty, !rest.contains(" ") else { return Credentials(carrier: .bearer, presented: .malformed) }
+        switch scheme {
+        case "bearer":
+            if !TokenText.isToken(rest), let (user, password) = userAndPassword(rest) {
+                return Credentials(carrier: .bearerBasic, presented: .of(user: user, password: password))
+            }
+            return .bearer(rest)
+        case "token", "apikey":
+            return .bearer(rest)
+        case "basic":
+            guard let (user, password) = userAndPassword(rest) else { return Credentials(carrier: .basic, presented: .malformed) }
+            return .basic(user: user, password: password)
+        default:
+            return Credentials(carrier: .bearer, presented: .malformed)
+        }
+    }
+
+    /// RFC 7617 section 2: the user-id ends at the first colon.
+    private static func userAndPassword(_ base64: String) -> (String, String)? {
+        guard let bytes = HeaderText.decodeBase64(base64), let text = String(validating: bytes, as: UTF8.self),
+            let colon = text.firstIndex(of: ":")
+        else { return nil }
+        return (String(text[..<colon]), String(text[text.index(after: colon)...]))
+    }
+
+    private static func sessionCookie(in fields: [String]) -> String? {
+        for name in cookieNames {
+            for pair in fields.flatMap({ $0.split(separator: ";") }) {
+                let pair = trimmed(pair)
+                if pair.hasPrefix("\(name)="), pair.utf8.count > name.utf8.count + 1 { return String(pair.dropFirst(name.count + 1)) }
+            }
+        }
+        return nil
+    }
+
+    private static func trimmed(_ text: some StringProtocol) -> String {
+        let spaces: (Character) -> Bool = { $0 == " " || $0 == "\t" }
+        guard let first = text.firstIndex(where: { !spaces($0) }), let last = text.lastIndex(where: { !spaces($0) }) else { return "" }
+        return String(text[first...last])
+    }
+}
+
+extension Credentials.Presented {
+    fileprivate static func of(user: String, password: String) -> Self {
+        TokenText.isToken(password) ? .token(Secret(password)) : .password(user: user, Secret(password))
+    }
+}
+
+/// What our tokens look like, so that a text is tried as one kind of credential only.
+enum TokenText {
+    static let apiTokenPrefix = "granary_"
+    /// An API token is the prefix and 256 random bits in hex.
+    static let randomBytes = 32
+    /// How much of a token lists show, enough to recognise it and too little to guess the rest.
+    static let shownCount = apiTokenPrefix.count + 6
+
+    static func isToken(_ text: String) -> Bool { text.hasPrefix(apiTokenPrefix) || TokenSigner.isSigned(text) }
+}

@@ -1,0 +1,72 @@
+public import Core
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// Files that hold a secret: mode 0600, written whole or not at all, never through a link.
+public enum KeyFile {
+    /// The bytes of the file; a new file with `count` random bytes if there was none. Its folder must exist.
+    /// - Throws: `invalid` when the file has another length or others may read it; `internal` when the system refuses.
+    public static func loadOrCreate(path: String, bytes count: Int, world: World) throws(RegistryError) -> [UInt8] {
+        if !exists(path) { try write(world.randomBytes(count), to: path) }
+        let descriptor = unsafe open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure("open", path) }
+        defer { _ = close(descriptor) }
+        var status = stat()
+        guard unsafe fstat(descriptor, &status) == 0 else { throw failure("fstat", path) }
+        func refuse(_ reason: String) -> RegistryError {
+            RegistryError(.invalid, subject: .configuration("key file"), reason: reason, cause: path)
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw refuse("a key file must be a plain file") }
+        guard status.st_mode & 0o077 == 0 else { throw refuse("a key file must be readable by its owner only (chmod 600)") }
+        guard status.st_size == count else { throw refuse("a key file has \(count) bytes") }
+        var bytes = [UInt8](repeating: 0, count: count)
+        guard unsafe read(descriptor, &bytes, count) == count else { throw failure("read", path) }
+        return bytes
+    }
+
+    public static func exists(_ path: String) -> Bool {
+        var status = stat()
+        return unsafe lstat(path, &status) == 0
+    }
+
+    /// Replaces the file as a whole and durably: a crash leaves the old one or the new one.
+    static func write(_ bytes: [UInt8], to path: String) throws(RegistryError) {
+        let draft = path + ".new"
+        guard unsafe unlink(draft) == 0 || errno == ENOENT else { throw failure("unlink", draft) }
+        let descriptor = unsafe open(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw failure("open", draft) }
+        defer { _ = close(descriptor) }
+        // The process's umask may only take away; make it exact.
+        guard fchmod(descriptor, 0o600) == 0 else { throw failure("fchmod", draft) }
+        var done = 0
+        while done < bytes.count {
+            let count = bytes.withUnsafeBytes { buffer in
+                unsafe Glibc.write(descriptor, buffer.baseAddress.map { unsafe $0 + done }, buffer.count - done)
+            }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw failure("write", draft) }
+            done += count
+        }
+        guard fsync(descriptor) == 0 else { throw failure("fsync", draft) }
+        guard unsafe rename(draft, path) == 0 else { throw failure("rename", path) }
+        try synchronizeFolder(of: path)
+    }
+
+    /// False when it is still there.
+    static func remove(_ path: String) -> Bool { unsafe unlink(path) == 0 || errno == ENOENT }
+
+    private static func synchronizeFolder(of path: String) throws(RegistryError) {
+        let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+        let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure("open", folder) }
+        defer { _ = close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw failure("fsync", folder) }
+    }
+
+    private static func failure(_ call: String, _ path: String) -> RegistryError {
+        RegistryError(
+            .internal, subject: .configuration("key file"), reason: "a file with a secret could not be used", cause: "\(call) \(path): errno \(errno)"
+        )
+    }
+}

@@ -1,0 +1,131 @@
+import CArgon2
+import Core
+import Dispatch
+import Synchronization
+
+/// What one guess of a password costs (RFC 9106 section 4; the figures are OWASP's minimum for Argon2id).
+public struct PasswordCost: Sendable, Hashable {
+    public var memoryKiB: UInt32
+    public var iterations: UInt32
+    public var parallelism: UInt32
+
+    public init(memoryKiB: UInt32 = 19_456, iterations: UInt32 = 2, parallelism: UInt32 = 1) {
+        self.memoryKiB = memoryKiB
+        self.iterations = iterations
+        self.parallelism = parallelism
+    }
+}
+
+/// Argon2id, a few at once: each holds megabytes and a core for tens of milliseconds, so neither an event loop nor a crowd of guesses may
+/// run it freely. Stored hashes are PHC strings (`$argon2id$v=19$m=..,t=..,p=..$salt$hash`).
+final class PasswordHasher: Sendable {
+    private struct State {
+        var running = 0
+        var waiting: [@Sendable () -> Void] = []
+    }
+
+    private static let saltBytes = 16
+    private static let hashBytes = 32
+
+    private let cost: PasswordCost
+    private let atOnceMax: Int
+    private let waitingMax: Int
+    private let state = Mutex(State())
+
+    init(cost: PasswordCost, atOnceMax: Int, waitingMax: Int = 256) {
+        self.cost = cost
+        self.atOnceMax = atOnceMax
+        self.waitingMax = waitingMax
+    }
+
+    func hash(_ password: Secret, salt: [UInt8]) async throws(RegistryError) -> String {
+        let cost = cost
+        return try await run { () throws(RegistryError) in try PasswordHasher.hash(password, salt: salt, cost: cost) }
+    }
+
+    func salt(from world: World) -> [UInt8] { world.randomBytes(PasswordHasher.saltBytes) }
+
+    /// Whether the password is the one that was hashed.
+    func verify(_ password: Secret, against stored: String) async throws(RegistryError) -> Bool {
+        try await run { () throws(RegistryError) in try PasswordHasher.verify(password, against: stored) }
+    }
+
+    /// A hash no password has: verified against it, an unknown user costs as much as a known one.
+    func decoy(from world: World) -> String {
+        let salt = HeaderText.encodeBase64(unpadded: world.randomBytes(PasswordHasher.saltBytes))
+        let hash = HeaderText.encodeBase64(unpadded: world.randomBytes(PasswordHasher.hashBytes))
+        return "$argon2id$v=19$m=\(cost.memoryKiB),t=\(cost.iterations),p=\(cost.parallelism)$\(salt)$\(hash)"
+    }
+
+    private func run<Value: Sendable>(
+        _ work: @escaping @Sendable () throws(RegistryError) -> Value
+    ) async throws(RegistryError) -> Value {
+        let result: Result<Value, RegistryError> = await withCheckedContinuation { continuation in
+            submit(
+                refused: { continuation.resume(returning: .failure(PasswordHasher.overloaded)) },
+                job: { continuation.resume(returning: Result { () throws(RegistryError) in try work() }) })
+        }
+        return try result.get()
+    }
+
+    private static var overloaded: RegistryError {
+        RegistryError(.unavailable, subject: .request, reason: "too many logins at once: try again", retryAfterSeconds: 1)
+    }
+
+    private func submit(refused: () -> Void, job: @escaping @Sendable () -> Void) {
+        enum Outcome { case start, wait, refuse }
+        let outcome = state.withLock { state -> Outcome in
+            if state.running < atOnceMax {
+                state.running += 1
+                return .start
+            }
+            guard state.waiting.count < waitingMax else { return .refuse }
+            state.waiting.append(job)
+            return .wait
+        }
+        switch outcome {
+        case .start: DispatchQueue.global().async { self.drain(startingWith: job) }
+        case .wait: break
+        case .refuse: refused()
+        }
+    }
+
+    /// One worker: takes jobs as long as there are any.
+    private func drain(startingWith first: @escaping @Sendable () -> Void) {
+        var job: (@Sendable () -> Void)? = first
+        while let current = job {
+            current()
+            job = state.withLock { state in
+                if state.waiting.isEmpty {
+                    state.running -= 1
+                    return nil
+                }
+                return state.waiting.removeFirst()
+            }
+        }
+    }
+
+    private static func hash(_ password: Secret, salt: [UInt8], cost: PasswordCost) throws(RegistryError) -> String {
+        let password = Array(password.revealed.utf8)
+        let capacity = argon2_encodedlen(
+            cost.iterations, cost.memoryKiB, cost.parallelism, UInt32(salt.count), UInt32(hashBytes), Argon2_id)
+        var encoded = [CChar](repeating: 0, count: capacity)
+        let status = unsafe argon2id_hash_encoded(
+            cost.iterations, cost.memoryKiB, cost.parallelism, password, password.count, salt, salt.count, hashBytes, &encoded, capacity)
+        guard status == ARGON2_OK.rawValue else { throw failure(status) }
+        return String(decoding: encoded.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+
+    private static func verify(_ password: Secret, against stored: String) throws(RegistryError) -> Bool {
+        let password = Array(password.revealed.utf8)
+        let status = unsafe argon2id_verify(stored, password, password.count)
+        if status == ARGON2_OK.rawValue { return true }
+        if status == ARGON2_VERIFY_MISMATCH.rawValue { return false }
+        throw failure(status)
+    }
+
+    private static func failure(_ status: Int32) -> RegistryError {
+        RegistryError(
+            .internal, subject: .request, reason: "the password could not be checked", cause: unsafe String(cString: argon2_error_message(status)))
+    }
+}

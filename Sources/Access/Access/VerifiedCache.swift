@@ -1,0 +1,100 @@
+import Core
+import Crypto
+import Synchronization
+
+/// Remembers who a credential proved to be, so that a client pays for Argon2, the signature and the row reads once, not per request.
+///
+/// Nothing in it outlives a change: every change to an account, its tokens, sessions or permissions advances the account's epoch after it is
+/// durable and before it is acknowledged, and an entry counts only while the epoch is the one that was read *before* the rows were.
+/// Keys are keyed hashes: a memory dump holds no credential.
+final class VerifiedCache: Sendable {
+    struct Key: Hashable, Sendable {
+        fileprivate let digest: SHA256Digest
+    }
+
+    struct Epoch: Sendable, Equatable {
+        fileprivate let number: UInt64
+    }
+
+    private struct Entry {
+        var caller: Caller
+        var stripe: Int
+        var epoch: UInt64
+    }
+
+    private struct State {
+        // Two generations: when the young one is full the old one is dropped. What is used again moves up.
+        var young: [Key: Entry] = [:]
+        var old: [Key: Entry] = [:]
+        // Accounts share stripes: a change to one makes a few others verify again, and the table never grows.
+        var epochs: [UInt64]
+    }
+
+    private static let stripes = 1024
+
+    private let salt: [UInt8]
+    private let generationMax: Int
+    private let state: Mutex<State>
+
+    init(entriesMax: Int, salt: [UInt8]) {
+        self.salt = salt
+        generationMax = max(1, entriesMax / 2)
+        state = Mutex(State(epochs: Array(repeating: 0, count: VerifiedCache.stripes)))
+    }
+
+    /// nil for what is not worth remembering.
+    func key(for presented: Credentials.Presented) -> Key? {
+        var hash = SHA256()
+        hash.update(data: salt)
+        switch presented {
+        case .none, .malformed: return nil
+        case .token(let token):
+            hash.update(data: [0])
+            hash.update(data: Array(token.revealed.utf8))
+        case .password(let user, let password):
+            hash.update(data: [1])
+            hash.update(data: Array(user.utf8))
+            // 0xFF is in no UTF-8 text, so (a, bc) and (ab, c) differ.
+            hash.update(data: [0xFF])
+            hash.update(data: Array(password.revealed.utf8))
+        }
+        return Key(digest: hash.finalize())
+    }
+
+    func caller(for key: Key, at now: Timestamp) -> Caller? {
+        state.withLock { state in
+            let young = state.young[key]
+            guard let entry = young ?? state.old[key], state.epochs[entry.stripe] == entry.epoch else { return nil }
+            if let expires = entry.caller.expires, now >= expires { return nil }
+            if young == nil { insert(entry, for: key, into: &state) }
+            return entry.caller
+        }
+    }
+
+    /// To be read before the rows the caller is made from.
+    func epoch(of account: EntityID) -> Epoch {
+        state.withLock { Epoch(number: $0.epochs[VerifiedCache.stripe(of: account)]) }
+    }
+
+    func remember(_ caller: Caller, for key: Key, at epoch: Epoch) {
+        guard let account = caller.account else { return }
+        state.withLock { state in
+            insert(Entry(caller: caller, stripe: VerifiedCache.stripe(of: account), epoch: epoch.number), for: key, into: &state)
+        }
+    }
+
+    /// Everything remembered of the account is forgotten.
+    func advance(_ account: EntityID) {
+        state.withLock { $0.epochs[VerifiedCache.stripe(of: account)] &+= 1 }
+    }
+
+    private func insert(_ entry: Entry, for key: Key, into state: inout State) {
+        if state.young.count >= generationMax {
+            state.old = state.young
+            state.young = [:]
+        }
+        state.young[key] = entry
+    }
+
+    private static func stripe(of account: EntityID) -> Int { Int(truncatingIfNeeded: account.low % UInt64(stripes)) }
+}
