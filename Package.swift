@@ -34,8 +34,8 @@ func library(_ name: String, in path: String, pkgConfig: String, apt: String) ->
     .systemLibrary(name: name, path: "Sources/\(path)", pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
 
-func tests(_ name: String, in path: String? = nil, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, path: "Tests/\(path ?? name)", swiftSettings: strict)
+func tests(_ name: String, in path: String? = nil, _ dependencies: [Target.Dependency], beside: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: "Tests/\(path ?? name)", exclude: beside, swiftSettings: strict)
 }
 
 let package = Package(
@@ -112,7 +112,7 @@ let package = Package(
             ] + formats.map { .init(stringLiteral: $0) }),
         tests("ServerTests", ["Core", "FrontendKit", "Server", .nioCore, .nioPosix, .nioHTTP1, .nioSSL, .httpTypes]),
         tests("GranaryTests", ["granary", "TestSupport"]),
-        tests("TidyTests", []),
+        tests("TidyTests", [], beside: ["ratchet.txt"]),
     ] + formats.map { room($0, in: "Frontends/\($0)", ["FrontendKit", "Parsing", "Core", .httpTypes, .nioCore]) }
         + formats.map {
             tests(

@@ -24,15 +24,15 @@ public struct Timestamp: Sendable, Hashable, Comparable, CustomStringConvertible
     /// `2026-11-21T07:48:09.123Z`
     public var description: String {
         let parts = civil
-        return
-            "\(padded(parts.year, 4))-\(padded(parts.month, 2))-\(padded(parts.day, 2))T\(padded(parts.hour, 2)):\(padded(parts.minute, 2)):\(padded(parts.second, 2)).\(padded(parts.millisecond, 3))Z"
+        let date = "\(padded(parts.year, 4))-\(padded(parts.month, 2))-\(padded(parts.day, 2))"
+        return "\(date)T\(clock(parts.hour, parts.minute, parts.second)).\(padded(parts.millisecond, 3))Z"
     }
 
     /// `Sat, 21 Nov 2026 07:48:09 GMT` (RFC 9110 section 5.6.7, IMF-fixdate).
     public var httpDate: String {
         let parts = civil
-        return
-            "\(Timestamp.days[parts.weekday]), \(padded(parts.day, 2)) \(Timestamp.months[Int(parts.month) - 1]) \(padded(parts.year, 4)) \(padded(parts.hour, 2)):\(padded(parts.minute, 2)):\(padded(parts.second, 2)) GMT"
+        let date = "\(padded(parts.day, 2)) \(Timestamp.months[Int(parts.month) - 1]) \(padded(parts.year, 4))"
+        return "\(Timestamp.days[parts.weekday]), \(date) \(clock(parts.hour, parts.minute, parts.second)) GMT"
     }
 
     /// Reads an IMF-fixdate; nil for the obsolete forms, which a recipient may ignore in a conditional.
@@ -119,6 +119,10 @@ public struct Timestamp: Sendable, Hashable, Comparable, CustomStringConvertible
         return Civil(
             year: yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month: month, day: dayOfYear - (153 * monthIndex + 2) / 5 + 1, hour: second / 3600,
             minute: second % 3600 / 60, second: second % 60, millisecond: millisecond, weekday: Int(((days + 4) % 7 + 7) % 7))
+    }
+
+    private func clock(_ hour: Int64, _ minute: Int64, _ second: Int64) -> String {
+        "\(padded(hour, 2)):\(padded(minute, 2)):\(padded(second, 2))"
     }
 
     private func padded(_ value: Int64, _ width: Int) -> String {

@@ -1,0 +1,76 @@
+import Testing
+
+/// The import arrows of ARCHITECTURE.md: which module may import which. A new target gets a row here, and a reason in its commit.
+@Suite("imports") struct ImportTests {
+    /// Open to every room: the vocabulary, the buffer type and the logger it hands on, the system.
+    static let everywhere: Set<String> = ["Core", "NIOCore", "Logging", "Synchronization", "Glibc", "FoundationEssentials"]
+
+    /// Folder under Sources (longest match wins) to what its files may import beyond `everywhere`.
+    static let arrows: [(folder: String, imports: Set<String>)] = [
+        ("Core", ["Crypto"]),
+        ("Index/OrderedStore", ["CRocksDB"]),
+        ("Index/Catalog", []),
+        ("Index/RocksCatalog", ["Catalog", "OrderedStore"]),
+        ("BlobStore/BlobStore", ["OrderedStore"]),
+        ("Frontends/Kit", ["HTTPTypes"]),
+        ("Frontends/Parsing", ["CZlib"]),
+        ("Outbound/Outbound", ["CCurl"]),
+        ("Access/Access", ["CArgon2", "Catalog", "Parsing", "Crypto", "JWTKit"]),
+        ("Registry", ["FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Outbound", "HTTPTypes"]),
+        ("Server", ["FrontendKit", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "HTTPTypes"]),
+        ("AdminAPI", ["FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Registry", "HTTPTypes"]),
+        // A format reaches the contract and the readers, nothing else: no socket, no catalog, no key, no other format.
+        ("Frontends", ["FrontendKit", "Parsing", "HTTPTypes"]),
+    ]
+
+    /// The composition root may import everything.
+    static let unbounded = "granary"
+
+    static func allowed(in path: String) -> Set<String>? {
+        let folder = path.dropFirst("Sources/".count)
+        if folder.hasPrefix(unbounded + "/") { return nil }
+        let row = arrows.filter { folder.hasPrefix($0.folder + "/") }.max { $0.folder.count < $1.folder.count }
+        return everywhere.union(row?.imports ?? [])
+    }
+
+    static func imported(_ line: Substring) -> String? {
+        let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
+        guard let keyword = words.firstIndex(of: "import") else { return nil }
+        let before: Set<Substring> = [
+            "public", "package", "internal", "fileprivate", "private", "@testable", "@preconcurrency", "@_spi", "@_exported",
+        ]
+        guard words[..<keyword].allSatisfy(before.contains) else { return nil }
+        let kinds: Set<Substring> = ["struct", "class", "enum", "protocol", "func", "var", "let", "typealias"]
+        return words[(keyword + 1)...].drop(while: kinds.contains).first.map { String($0.prefix { $0 != "." }) }
+    }
+
+    @Test("every file imports only what its room may reach")
+    func arrowsHold() {
+        var offenders: [String] = []
+        for file in Tree.sources {
+            guard let allowed = Self.allowed(in: file.path) else { continue }
+            for (number, line) in file.code.enumerated() {
+                guard let module = Self.imported(line), !allowed.contains(module) else { continue }
+                offenders.append("\(file.path):\(number + 1) imports \(module)")
+            }
+        }
+        #expect(offenders == [])
+    }
+
+    @Test("Foundation is not imported: FoundationEssentials where it really saves code")
+    func noFoundation() {
+        #expect((Tree.sources + Tree.tests).flatMap { $0.offences { Self.imported($0) == "Foundation" } } == [])
+    }
+
+    @Test("every folder of Sources with Swift in it has a row")
+    func everyRoomHasARow() {
+        let rooms = Set(
+            Tree.sources.map { file in
+                String(file.path.dropFirst("Sources/".count).split(separator: "/").dropLast().joined(separator: "/"))
+            })
+        let unknown = rooms.filter { room in
+            !(room + "/").hasPrefix(Self.unbounded + "/") && !Self.arrows.contains { (room + "/").hasPrefix($0.folder + "/") }
+        }
+        #expect(unknown.sorted() == [])
+    }
+}

@@ -1,0 +1,114 @@
+# shellcheck shell=bash
+# Clients and peers, got without hand work into .tools/. Sourced after lib.sh.
+#
+# Python programs come into a virtual environment. Debian's programs are downloaded and unpacked, never installed: installing a daemon
+# starts it. What the machine's own release lacks comes from a newer suite of the same mirror, found in the machine's apt sources at run
+# time, through an apt state of our own: the user's apt configuration is only read.
+
+python_packages=(pip setuptools wheel twine uv pypiserver)
+system_python=/usr/bin/python3
+[[ -x $system_python ]] || system_python=$(command -v python3)
+
+ensure_python_tools() {
+    local stamp=$tools/venv/.complete
+    [[ -f $stamp && $(<"$stamp") == "${python_packages[*]}" ]] && return
+    note "getting ${python_packages[*]} from the package index"
+    rm -rf "$tools/venv"
+    # This download goes through the machine's own pip configuration; only the clients under test later do without it.
+    "$system_python" -m venv "$tools/venv" &&
+        "$tools/venv/bin/pip" install --quiet --upgrade "${python_packages[@]}" &&
+        printf '%s' "${python_packages[*]}" >"$stamp"
+}
+
+# --- Debian programs, unpacked ---
+
+# program -> package; a program is run through a wrapper in .tools/bin that finds the libraries unpacked beside it.
+declare -A debian_packages=([skopeo]=skopeo [umoci]=umoci [docker-registry]=docker-registry [oras]=oras [crane]=crane [wget]=wget)
+
+private_apt() { APT_CONFIG=$tools/apt/apt.conf "$@"; }
+
+# The suites to look in, the machine's own first: a lower pin makes the newer ones a last resort.
+prepare_private_apt() {
+    local apt=$tools/apt release mirror suite
+    [[ -f $apt/.complete ]] && return
+    have apt-get && have dpkg || return 1
+    release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    # shellcheck disable=SC2016  # apt's own placeholders
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $release" 'Component: main' | head -n 1)
+    [[ -n $mirror ]] || { note "no mirror of $release in this machine's apt sources"; return 1; }
+    mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial"
+    for suite in "$release" trixie sid; do
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
+    done | sort -u >"$apt/sources.list"
+    printf 'Package: *\nPin: release n=%s\nPin-Priority: %s\n\n' trixie 50 sid 40 >"$apt/preferences"
+    cat >"$apt/apt.conf" <<CONF
+Dir::Etc::SourceList "$apt/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "$apt/preferences";
+Dir::Etc::PreferencesParts "/dev/null";
+Dir::State "$apt/state";
+Dir::State::status "/var/lib/dpkg/status";
+Dir::Cache "$apt/cache";
+APT::Sandbox::User "";
+Acquire::Check-Valid-Until "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+CONF
+    private_apt apt-get -qq update && touch "$apt/.complete"
+}
+
+# unpack PACKAGE: it and those of its dependencies that this machine lacks, into .tools/unpacked.
+unpack() {
+    local package=$1 plan=() downloads=$tools/apt/downloads
+    mapfile -t plan < <(private_apt apt-get -s --no-install-recommends install "$package" | sed -n 's/^Inst \([^ ]*\) .*(\([^ ]*\) .*/\1=\2/p')
+    [[ ${#plan[@]} -gt 0 ]] || plan=("$package")
+    # A package from a newer suite that wants that suite's C library would not run here: better none than a broken one.
+    [[ ! "${plan[*]} " =~ (^|\ )libc6= ]] || { note "$package needs a newer C library"; return 1; }
+    mkdir -p "$downloads" "$tools/unpacked"
+    (cd "$downloads" && private_apt apt-get -qq download "${plan[@]}") || return 1
+    local archive
+    for archive in "$downloads"/*.deb; do dpkg -x "$archive" "$tools/unpacked" && rm "$archive"; done
+}
+
+wrap() {
+    local program=$1 path
+    path=$(find "$tools/unpacked/usr/bin" "$tools/unpacked/usr/sbin" -name "$program" 2>/dev/null | head -n 1)
+    [[ -n $path ]] || return 1
+    mkdir -p "$tools/bin"
+    # The clone may move: the wrapper finds its tools from its own place.
+    cat >"$tools/bin/$program" <<WRAPPER
+#!/bin/sh
+here=\$(CDPATH= cd -- "\$(dirname -- "\$0")/.." && pwd)
+for folder in "\$here"/unpacked/usr/lib/*-linux-gnu; do LD_LIBRARY_PATH=\$folder\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}; done
+export LD_LIBRARY_PATH
+exec "\$here${path#"$tools"}" "\$@"
+WRAPPER
+    chmod +x "$tools/bin/$program"
+}
+
+# ensure_program NAME: true when NAME can be run afterwards, from the machine or unpacked.
+ensure_program() {
+    local program=$1
+    have "$program" && return
+    note "getting $program"
+    prepare_private_apt && unpack "${debian_packages[$program]}" && wrap "$program"
+}
+
+# ensure_tools FORMAT...: what the clients of these formats need. A tool that cannot be had is left out, and the checks say so.
+ensure_tools() {
+    export PATH=$tools/bin:$tools/venv/bin:$PATH
+    local format program
+    for format in "$@"; do
+        local programs=()
+        case $format in
+            pypi) ensure_python_tools || note "no Python clients: the package index cannot be reached" ;;
+            oci) programs=(skopeo umoci oras crane) ;;
+            generic) programs=(wget) ;;
+            # A client tries again after the server was killed.
+            resume) ensure_python_tools || note "no Python clients"; programs=(skopeo umoci) ;;
+            peers) programs=(docker-registry) ;;
+        esac
+        for program in "${programs[@]}"; do ensure_program "$program" || note "no $program to be had here"; done
+    done
+    hash -r
+}
