@@ -40,7 +40,6 @@ import Testing
         Ban(text: "print(", why: "standard output belongs to the command line's answers; the rest is logged", except: ["Sources/granary/"]),
         Ban(text: "Date()", why: "time comes in as World"),
         Ban(text: "ProcessInfo", why: "the environment is read once, by the composition root", except: ["Sources/granary/"]),
-        Ban(text: "DispatchQueue", why: "one concurrency model; blocking work has its own pool"),
         Ban(text: "NSLock", why: "Mutex, beside the state it guards"),
     ]
 
