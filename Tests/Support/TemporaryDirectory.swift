@@ -1,0 +1,60 @@
+public import Core
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// A directory of one test, removed with its last reference.
+public final class TemporaryDirectory: Sendable {
+    public let path: String
+
+    public init() throws(RegistryError) {
+        var template = Array("/tmp/granary-test-XXXXXX".utf8CString)
+        guard unsafe mkdtemp(&template) != nil else {
+            throw RegistryError(.internal, subject: .store, reason: "no temporary directory", cause: "mkdtemp: errno \(errno)")
+        }
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    deinit { TemporaryDirectory.remove(path) }
+
+    public func file(_ name: String) -> String { "\(path)/\(name)" }
+
+    /// Copies a flat directory of plain files, as it is at this moment.
+    public func copy(_ from: String, to: String) throws(RegistryError) {
+        guard unsafe mkdir(file(to), 0o700) == 0 else {
+            throw RegistryError(.internal, subject: .store, reason: "no copy", cause: "mkdir: errno \(errno)")
+        }
+        for name in TemporaryDirectory.entries(of: file(from)) {
+            let source = unsafe fopen(file("\(from)/\(name)"), "rb")
+            let target = unsafe fopen(file("\(to)/\(name)"), "wb")
+            guard let source = unsafe source, let target = unsafe target else { continue }
+            var buffer = [UInt8](repeating: 0, count: 1 << 16)
+            while true {
+                let count = unsafe fread(&buffer, 1, buffer.count, source)
+                if count == 0 { break }
+                unsafe fwrite(buffer, 1, count, target)
+            }
+            unsafe fclose(source)
+            unsafe fclose(target)
+        }
+    }
+
+    private static func entries(of path: String) -> [String] {
+        guard let directory = unsafe opendir(path) else { return [] }
+        defer { unsafe closedir(directory) }
+        var names: [String] = []
+        while let entry = unsafe readdir(directory) {
+            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { start in
+                unsafe String(cString: UnsafeRawPointer(start).assumingMemoryBound(to: CChar.self))
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    private static func remove(_ path: String) {
+        for name in entries(of: path) where unsafe unlink("\(path)/\(name)") != 0 { remove("\(path)/\(name)") }
+        unsafe rmdir(path)
+    }
+}
