@@ -64,7 +64,8 @@ let package = Package(
         room("RocksCatalog", in: "Index/RocksCatalog", ["Catalog", "OrderedStore", "Core", .logging]),
 
         // Bytes.
-        room("BlobStore", in: "BlobStore/BlobStore", ["Core", "OrderedStore", .nioCore, .logging]),
+        .target(name: "CBlobStore", path: "Sources/BlobStore/CBlobStore"),
+        room("BlobStore", in: "BlobStore/BlobStore", ["CBlobStore", "Core", "OrderedStore", .nioCore, .logging]),
 
         // The contract, the readers, the formats.
         room("FrontendKit", in: "Frontends/Kit", ["Core", .httpTypes, .nioCore]),
@@ -99,7 +100,7 @@ let package = Package(
             name: "TestSupport", dependencies: ["Core", "Catalog", "FrontendKit", .nioCore, .httpTypes], path: "Tests/Support", swiftSettings: strict),
         tests("CoreTests", ["Core"]),
         tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport", .logging]),
-        tests("BlobStoreTests", ["Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore]),
+        tests("BlobStoreTests", ["CBlobStore", "Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore, .logging]),
         tests("ParsingTests", ["Core", "Parsing", .nioCore]),
         tests("FrontendKitTests", ["Core", "FrontendKit", .httpTypes]),
         tests("OutboundTests", ["Core", "Outbound", "TestSupport", .nioCore, .nioPosix, .nioHTTP1]),

@@ -1,0 +1,172 @@
+import CBlobStore
+public import Core
+import NIOCore
+import OrderedStore
+
+extension BlobStore {
+    /// The blob's bytes, verified: small ones every time, large ones once since the start.
+    /// - Returns: nil when there is no such blob.
+    /// - Throws: `corrupt`, naming the blob, when its bytes are damaged or missing.
+    public func content(of id: BlobID) async throws(RegistryError) -> BlobContent? {
+        guard let location = try await location(of: id) else { return nil }
+        if location.length <= BlobStore.readInMemoryBytesMax {
+            return try await pool.run { [self] () throws(RegistryError) in try readWhole(id, at: location, isWaiting: true) }
+        }
+        if !verified.contains(id) {
+            try await verification.run(id) { [self] () throws(RegistryError) in
+                try verify(id, at: location)
+                verified.insert(id)
+            }
+        }
+        return try await pool.run { [self] () throws(RegistryError) in
+            BlobContent(.extents([try opened(id, at: location).extent]))
+        }
+    }
+
+    /// As `content(of:)`, from memory alone: fit for an event loop. Never waits for a disk.
+    /// - Throws: `corrupt`, naming the blob.
+    public func cachedContent(of id: BlobID) throws(RegistryError) -> CachedContent {
+        let location: BlobLocation
+        switch try index.getCached(id.bytes, in: .blobLocations) {
+        case .absent: return .absent
+        case .unknown: return .unknown
+        case .found(let row): location = try decode(row, of: id)
+        }
+        if location.length <= BlobStore.readInMemoryBytesMax {
+            guard openFiles.cached(name(of: id, at: location)) != nil, let content = try readWhole(id, at: location, isWaiting: false) else {
+                return .unknown
+            }
+            return .found(content)
+        }
+        guard verified.contains(id), let file = openFiles.cached(name(of: id, at: location)) else { return .unknown }
+        return .found(BlobContent(.extents([Extent(file: file, offset: location.firstByte, length: location.length)])))
+    }
+
+    func location(of id: BlobID) async throws(RegistryError) -> BlobLocation? {
+        switch try index.getCached(id.bytes, in: .blobLocations) {
+        case .absent: return nil
+        case .found(let row): return try decode(row, of: id)
+        case .unknown:
+            let index = index
+            let row = try await pool.run { () throws(RegistryError) in try index.get(id.bytes, in: .blobLocations) }
+            return try row.map { row throws(RegistryError) in try decode(row, of: id) }
+        }
+    }
+
+    private func decode(_ row: [UInt8], of id: BlobID) throws(RegistryError) -> BlobLocation {
+        do throws(RegistryError) { return try BlobLocation(row) } catch {
+            throw BlobStore.corrupt(id, "its location does not decode")
+        }
+    }
+
+    private func name(of id: BlobID, at location: BlobLocation) -> OpenFiles.Name {
+        switch location.place {
+        case .segment(let number, _): .segment(number)
+        case .ownFile: .ownFile(id)
+        }
+    }
+
+    // MARK: Opening
+
+    struct OpenedBlob {
+        let header: RecordHeader
+        let extent: Extent
+    }
+
+    /// The file, whose header (or end) says that it holds this blob. Blocks.
+    private func opened(_ id: BlobID, at location: BlobLocation) throws(RegistryError) -> OpenedBlob {
+        let header: RecordHeader?
+        let file: OpenFile?
+        switch location.place {
+        case .segment(let number, let offset):
+            file = try openFiles.open(.segment(number), at: segments.path(number))
+            header = try file.flatMap { file throws(RegistryError) in
+                let header = RecordHeader(try Disk.read(file, at: offset, count: RecordHeader.bytes))
+                return header?.kind == .blob && header?.segment == number ? header : nil
+            }
+        case .ownFile:
+            file = try openFiles.open(.ownFile(id), at: blobs.path(of: id))
+            header = try file.flatMap { file throws(RegistryError) in try OwnFile.trailer(of: file) }
+        }
+        guard let file else { throw BlobStore.corrupt(id, "its file is missing") }
+        guard let header, header.id == id, header.length == location.length else { throw BlobStore.corrupt(id, "its header is damaged") }
+        return OpenedBlob(header: header, extent: Extent(file: file, offset: location.firstByte, length: location.length))
+    }
+
+    // MARK: Verifying
+
+    /// Reads the blob once, slice by slice. Blocks.
+    func verify(_ id: BlobID, at location: BlobLocation) throws(RegistryError) {
+        let blob = try opened(id, at: location)
+        let file = blob.extent.file
+        let table = try Disk.read(file, at: blob.extent.offset + blob.extent.length, count: Int(blob.header.tableBytes))
+        guard CRC32C.of(table) == blob.header.tableChecksum else { throw BlobStore.corrupt(id, "its checksums are damaged") }
+        var expected = BinaryReader(table)
+        var done: Int64 = 0
+        while done < location.length {
+            let count = Int(min(Int64(SliceChecksums.sliceBytes), location.length - done))
+            let slice = try Disk.read(file, at: blob.extent.offset + done, count: count)
+            guard slice.count == count, CRC32C.of(slice) == (try expected.readUInt32()) else {
+                throw BlobStore.corrupt(id, "its bytes are damaged from \(done) to \(done + Int64(count))")
+            }
+            done += Int64(count)
+        }
+    }
+
+    /// A small blob with its header and checksum in one read.
+    /// - Returns: nil when it would have to wait for the disk and must not.
+    private func readWhole(_ id: BlobID, at location: BlobLocation, isWaiting: Bool) throws(RegistryError) -> BlobContent? {
+        let length = Int(location.length)
+        let tableBytes = Int(SliceChecksums.tableBytes(length: location.length))
+        let before: Int  // header bytes in front of the blob
+        let start: Int64
+        switch location.place {
+        case .segment(_, let offset): (before, start) = (RecordHeader.bytes, offset)
+        case .ownFile: (before, start) = (0, 0)
+        }
+        let count = RecordHeader.bytes + length + tableBytes
+        let name = name(of: id, at: location)
+        let path: String
+        switch location.place {
+        case .segment(let number, _): path = segments.path(number)
+        case .ownFile: path = blobs.path(of: id)
+        }
+        guard let file = try openFiles.open(name, at: path) else { throw BlobStore.corrupt(id, "its file is missing") }
+        var buffer = ByteBufferAllocator().buffer(capacity: count)
+        let result = buffer.withUnsafeMutableWritableBytes { bytes in
+            Result { () throws(RegistryError) -> Int? in
+                let target = unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[..<count])
+                guard !isWaiting else { return try unsafe file.read(at: start, into: target) }
+                let read = unsafe granary_read_cached(file.descriptor, target.baseAddress, count, start)
+                return read == count ? count : nil
+            }
+        }
+        guard let read = try result.get() else { return nil }
+        guard read == count else { throw BlobStore.corrupt(id, "its file ends too early") }
+        buffer.moveWriterIndex(to: count)
+        let headerStart = before == 0 ? length + tableBytes : 0
+        guard let header = RecordHeader(buffer.getBytes(at: headerStart, length: RecordHeader.bytes) ?? []), header.id == id,
+            header.length == location.length, header.kind == (before == 0 ? .ownFile : .blob)
+        else { throw BlobStore.corrupt(id, "its header is damaged") }
+        let table = buffer.getBytes(at: before + length, length: tableBytes) ?? []
+        let actual = buffer.withUnsafeReadableBytes {
+            unsafe SliceChecksums.table(of: UnsafeRawBufferPointer(rebasing: $0[before..<before + length]))
+        }
+        guard CRC32C.of(table) == header.tableChecksum, actual == table else { throw BlobStore.corrupt(id, "its bytes are damaged") }
+        return BlobContent(.memory(buffer.getSlice(at: before, length: length) ?? ByteBuffer()))
+    }
+
+    static func corrupt(_ id: BlobID, _ what: String) -> RegistryError {
+        RegistryError(.corrupt, subject: .blob(id.description), reason: "the stored blob cannot be served: \(what)")
+    }
+}
+
+extension BlobLocation {
+    /// Of the blob itself in its file.
+    var firstByte: Int64 {
+        switch place {
+        case .segment(_, let offset): offset + Int64(RecordHeader.bytes)
+        case .ownFile: 0
+        }
+    }
+}

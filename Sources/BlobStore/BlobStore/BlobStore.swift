@@ -1,0 +1,243 @@
+// BlobStore: byte streams to verified, durable, immutable blobs and back. It promises that a committed blob is whole and on disk, that what
+// it serves was checked, and that what was not committed is never seen and leaves nothing behind. It never decides who may read what, knows
+// no names but SHA-256, and deletes nothing (the sweep is a room of its own).
+// Bytes on disk: docs/internals/segment.md, blob-location.md, upload.md.
+
+public import Core
+public import Logging
+public import NIOCore
+public import OrderedStore
+import Synchronization
+
+/// Immutable blobs, named by SHA-256: small ones in segments, large ones in files of their own, found through rows of an `OrderedStore`.
+public final class BlobStore: Sendable {
+    public struct Options: Sendable {
+        /// A segment takes no further record that would make it longer.
+        public var segmentBytesMax: Int64 = 256 << 20
+        /// Blobs of at least this length get a file of their own.
+        public var ownFileBytesMin = 8 << 20
+        /// A body that turns out longer leaves memory for the disk.
+        public var stagedInMemoryBytesMax = 64 << 10
+        /// A body of unknown length that went to a file is copied into a segment up to this length.
+        public var copiedBytesMax = 1 << 20
+        /// Bytes all bodies together may hold in memory; beyond that they go to the disk at once.
+        public var bytesInFlightMax: Int64 = 64 << 20
+        /// Bytes complete, but not yet committed, that a segment holds in memory before it writes them.
+        public var waitingBytesMax: Int64 = 4 << 20
+        /// An upload session that received nothing for so long may be expired.
+        public var uploadLifetimeSeconds: Int64 = 24 * 3600
+        /// Upload sessions open at once.
+        public var uploadsMax = 10_000
+        /// Space that is never given to blobs, so that the index, deletes and logs still work.
+        public var reserveBytes: Int64 = 64 << 20
+        /// Descriptors kept open for reading.
+        public var openFilesMax = 256
+        /// Blobs remembered as verified.
+        public var verifiedBlobsMax = 1 << 16
+        public init() {}
+    }
+
+    /// What memory alone knows of a blob.
+    public enum CachedContent: Sendable {
+        case found(BlobContent)
+        /// There is no such blob.
+        case absent
+        /// Only the disk can tell: ask `content(of:)`.
+        case unknown
+    }
+
+    /// Up to this length a blob is read into memory, and verified every time.
+    static let readInMemoryBytesMax: Int64 = 64 << 10
+
+    let directory: String
+    let options: Options
+    let world: World
+    let log: Logger
+    let index: OrderedStore
+    let pool: BlockingPool
+    let gauge = ByteGauge()
+    let leases = Leases()
+    let segments: Segments
+    let blobs: BlobDirectory
+    let openFiles: OpenFiles
+    let verified: VerifiedBlobs
+    let verification: SharedVerification
+    let uploads: Uploads
+    let counters = Counters()
+
+    /// Opens the store in `directory`, which is made when missing (its parent is not), and recovers: an unfinished record at the end of the newest
+    /// segment is skipped, open upload sessions are found again. Only that segment's headers are read.
+    public init(
+        at directory: String, store: OrderedStore, options: Options = Options(), world: World, log: Logger
+    ) throws(RegistryError) {
+        self.directory = directory
+        self.options = options
+        self.world = world
+        self.log = log
+        index = store
+        let pool = BlockingPool(threads: 4, name: "blobs")
+        self.pool = pool
+        openFiles = OpenFiles(filesMax: OpenFiles.limit(options.openFilesMax))
+        verified = VerifiedBlobs(blobsMax: options.verifiedBlobsMax)
+        verification = SharedVerification(on: pool)
+        var madeDirectory = try Disk.makeDirectory(directory)
+        for name in ["segments", "blobs", "uploads"] {
+            madeDirectory = try Disk.makeDirectory(directory + "/" + name) || madeDirectory
+        }
+        if madeDirectory {
+            try Disk.synchronizeDirectory(directory)
+            try Disk.synchronizeDirectory(directory + "/..")
+        }
+        blobs = BlobDirectory(at: directory + "/blobs")
+        segments = try Segments(
+            in: directory + "/segments", bytesMax: options.segmentBytesMax, gauge: gauge, pool: pool, world: world, log: log
+        ) { entry, segment throws(RegistryError) in
+            guard let row = try store.get(entry.id.bytes, in: .blobLocations) else { return false }
+            return try BlobLocation(row) == BlobLocation(.segment(segment, offset: entry.offset), length: entry.length)
+        }
+        uploads = try Uploads(in: directory + "/uploads", lifetimeSeconds: options.uploadLifetimeSeconds, log: log)
+    }
+
+    /// Lets go of descriptors. What was committed is on disk already; staged bytes that were not are gone, as in a crash.
+    public func close() { openFiles.removeAll() }
+
+    // MARK: Staging
+
+    /// Begins to take a blob of `expectedLength` bytes (nil: unknown).
+    /// - Throws: `noSpace` when they do not fit, `invalid` for a negative length.
+    public func stage(expectedLength: Int64?, digests: DigestSet) throws(RegistryError) -> Staging {
+        if let expectedLength {
+            guard expectedLength >= 0, expectedLength <= RecordHeader.lengthMax else {
+                throw RegistryError(.invalid, subject: .request, reason: "the announced length \(expectedLength) is none")
+            }
+        }
+        try checkSpace(for: expectedLength ?? 0)
+        return Staging(in: self, expectedLength: expectedLength, digests: digests)
+    }
+
+    /// Takes bytes that are at hand.
+    public func stage(_ bytes: ByteBuffer, digests: DigestSet) async throws(RegistryError) -> any StagedBytes {
+        let staging = try stage(expectedLength: Int64(bytes.readableBytes), digests: digests)
+        try staging.write(bytes)
+        return try await staging.finish()
+    }
+
+    /// A blob that is stored (or being staged by another), held so that a change may name it again; nil when there is none.
+    /// - Throws: `corrupt` when its bytes are damaged.
+    public func staged(_ id: BlobID) async throws(RegistryError) -> (any StagedBytes)? {
+        if let placement = leases.join(id) { return StagedBlob(placement, digests: [id.digest], session: nil, of: self) }
+        guard let content = try await content(of: id) else { return nil }
+        let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
+        return StagedBlob(placement, digests: [id.digest], session: nil, of: self)
+    }
+
+    /// Whether staged bytes hold the blob: the sweep asks before it takes anything away.
+    public func isLeased(_ id: BlobID) -> Bool { leases.isLeased(id) }
+
+    /// - Throws: `noSpace` when `count` more bytes would touch the reserve.
+    func checkSpace(for count: Int64) throws(RegistryError) {
+        let free = try Disk.freeBytes(at: directory)
+        guard free - options.reserveBytes >= count else {
+            throw RegistryError(
+                .noSpace, subject: .store, reason: "the disk is nearly full; free some space",
+                cause: "\(free) bytes free, \(options.reserveBytes) kept in reserve, \(count) wanted")
+        }
+    }
+
+    func newTemporaryFile() throws(RegistryError) -> TemporaryFile {
+        try TemporaryFile(in: blobs, named: "\(directory)/uploads/\(world.newID()).tmp")
+    }
+
+    /// Gives complete bytes their place, or drops them when the store has them.
+    func place(_ arrival: Arrival) async throws(RegistryError) -> any StagedBytes {
+        guard let id = arrival.digests.first.flatMap({ BlobID($0) }) else { preconditionFailure("SHA-256 is the first digest") }
+        if let placement = leases.join(id) {
+            return StagedBlob(placement, digests: arrival.digests, session: arrival.session, of: self)
+        }
+        var isDamaged = false
+        do throws(RegistryError) {
+            if let content = try await content(of: id) {
+                let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
+                return StagedBlob(placement, digests: arrival.digests, session: arrival.session, of: self)
+            }
+        } catch {
+            guard error.code == .corrupt else { throw error }
+            log.error("a damaged blob is stored anew from an upload of the same bytes", metadata: ["blob": "\(id)", "error": "\(error)"])
+            isDamaged = true
+        }
+        let placement = try await newPlacement(id, arrival, replacing: isDamaged)
+        let held = leases.hold(placement)
+        if held !== placement { abandon(placement) }
+        return StagedBlob(held, digests: arrival.digests, session: arrival.session, of: self)
+    }
+
+    private func newPlacement(_ id: BlobID, _ arrival: Arrival, replacing: Bool) async throws(RegistryError) -> Placement {
+        switch arrival.bytes {
+        case .memory(let bytes):
+            return try await append(id, bytes, table: arrival.table)
+        case .segment(let reservation):
+            try await pool.run { () throws(RegistryError) in try reservation.complete(id, table: arrival.table) }
+            return Placement(id, size: arrival.size, in: .segment(reservation.segment, offset: reservation.offset, nil))
+        case .file(let file, _) where arrival.size <= Int64(options.copiedBytesMax):
+            let bytes = try await pool.run { () throws(RegistryError) in
+                ByteBuffer(bytes: try Disk.read(file, at: 0, count: Int(arrival.size)))
+            }
+            return try await append(id, bytes, table: arrival.table)
+        case .file(let file, let temporary):
+            let blobs = blobs
+            let own = try await pool.run { () throws(RegistryError) in
+                try OwnFile(id, length: arrival.size, table: arrival.table, in: file, temporary, of: blobs, replaces: replacing)
+            }
+            return Placement(id, size: arrival.size, in: .ownFile(own), session: arrival.session)
+        }
+    }
+
+    private func append(_ id: BlobID, _ bytes: ByteBuffer, table: [UInt8]) async throws(RegistryError) -> Placement {
+        let (segment, offset) = try segments.append(id, bytes, table: table)
+        let placement = Placement(id, size: Int64(bytes.readableBytes), in: .segment(segment, offset: offset, bytes))
+        if segment.waitingBytes > options.waitingBytesMax {
+            do throws(RegistryError) {
+                try await pool.run { () throws(RegistryError) in try segment.writeOut() }
+            } catch {
+                abandon(placement)
+                throw error
+            }
+        }
+        return placement
+    }
+
+    // MARK: The fate of a placement
+
+    func committed(_ placement: Placement) {
+        guard placement.markCommitted() else { return }
+        counters.blobCommitted(bytes: placement.size)
+        verified.insert(placement.id)
+        switch placement.home {
+        case .stored: break
+        case .segment(let segment, _, _): segments.settle(segment)
+        case .ownFile: openFiles.forget(.ownFile(placement.id))
+        }
+        placement.session?.committed()
+    }
+
+    func release(_ placement: Placement) {
+        leases.release(placement.id) { abandon($0) }
+    }
+
+    /// Nobody will commit it.
+    private func abandon(_ placement: Placement) {
+        switch placement.home {
+        case .stored: break
+        case .segment(let segment, let offset, _):
+            segments.discard(SegmentEntry(id: placement.id, offset: offset, length: placement.size), in: segment)
+        case .ownFile(let own):
+            guard own.isLinked else { return }
+            do throws(RegistryError) {
+                // Unless memory alone knows that no row names the blob, the file stays: an orphan at worst, which the sweep finds.
+                if try index.getCached(placement.id.bytes, in: .blobLocations) == .absent { try own.unlink() }
+            } catch {
+                log.warning("an uncommitted blob's file stays", metadata: ["blob": "\(placement.id)", "error": "\(error)"])
+            }
+        }
+    }
+}

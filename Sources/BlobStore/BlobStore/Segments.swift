@@ -1,0 +1,188 @@
+import Core
+import Logging
+import NIOCore
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// The segments of a store: one that takes records, and those that are full, sealed as soon as every record's fate is known.
+final class Segments: Sendable {
+    private struct State {
+        var active: Segment?
+        var nextNumber: UInt64 = 1
+    }
+
+    let directory: String
+    private let bytesMax: Int64
+    private let gauge: ByteGauge
+    private let pool: BlockingPool
+    private let world: World
+    private let log: Logger
+    /// Whether the index says that the blob lies there: asked about records of an earlier run.
+    private let isCommitted: @Sendable (SegmentEntry, _ segment: UInt64) throws(RegistryError) -> Bool
+    private let state = Mutex(State())
+
+    /// Recovers: goes on behind the last record of the newest segment, and seals older ones that were left unsealed, in the background.
+    init(
+        in directory: String, bytesMax: Int64, gauge: ByteGauge, pool: BlockingPool, world: World, log: Logger,
+        isCommitted: @escaping @Sendable (SegmentEntry, _ segment: UInt64) throws(RegistryError) -> Bool
+    ) throws(RegistryError) {
+        self.directory = directory
+        self.bytesMax = bytesMax
+        self.gauge = gauge
+        self.pool = pool
+        self.world = world
+        self.log = log
+        self.isCommitted = isCommitted
+        let numbers = try Segments.numbers(in: directory)
+        var unsealed: [Segment] = []
+        for number in numbers {
+            guard let file = try open(number), try SegmentIndex.trailer(of: file, number: number) == nil else { continue }
+            unsealed.append(try recover(number, file))
+        }
+        state.withLock { state in
+            state.nextNumber = (numbers.last ?? 0) + 1
+            if let last = unsealed.last, last.number == numbers.last, last.tail < bytesMax {
+                state.active = last
+                unsealed.removeLast()
+            }
+        }
+        for segment in unsealed { retire(segment) }
+    }
+
+    static func numbers(in directory: String) throws(RegistryError) -> [UInt64] {
+        try Disk.names(in: directory).compactMap(Segment.number(ofFile:)).sorted()
+    }
+
+    func path(_ number: UInt64) -> String { directory + "/" + Segment.fileName(number) }
+
+    private func open(_ number: UInt64) throws(RegistryError) -> OpenFile? { try Disk.open(path(number), O_RDWR) }
+
+    private func recover(_ number: UInt64, _ file: OpenFile) throws(RegistryError) -> Segment {
+        let usedEnd = try SegmentWalk.usedEnd(of: file)
+        let lastEnd = try SegmentWalk.records(of: file, number: number, upTo: usedEnd) { _ in }
+        // Bytes of a torn record are stepped over, never overwritten: if they are damage instead, nothing of value is lost to it.
+        let tail = max(lastEnd, (usedEnd + 63) & ~63)
+        if tail > lastEnd {
+            log.notice(
+                "a segment ends in an unfinished record, which is skipped",
+                metadata: ["segment": "\(number)", "from": "\(lastEnd)", "to": "\(tail)"])
+        }
+        return try Segment(recovered: number, file: file, in: directory, tail: tail, bytesMax: bytesMax, gauge: gauge)
+    }
+
+    // MARK: Taking records
+
+    /// Takes a complete blob; it is written with the segment's next sync.
+    func append(_ id: BlobID, _ bytes: ByteBuffer, table: [UInt8]) throws(RegistryError) -> (segment: Segment, offset: Int64) {
+        while true {
+            let segment = try active()
+            if let offset = try segment.append(id, bytes, table: table) { return (segment, offset) }
+            retire(segment)
+        }
+    }
+
+    /// Sets space aside for a blob of a known length.
+    func reserve(length: Int64) throws(RegistryError) -> Reservation {
+        while true {
+            let segment = try active()
+            if let offset = try segment.reserve(length: length) {
+                return Reservation(of: length, at: offset, in: segment, of: self)
+            }
+            retire(segment)
+        }
+    }
+
+    private func active() throws(RegistryError) -> Segment {
+        try state.withLock { state throws(RegistryError) in
+            if let segment = state.active, !segment.hasFailed { return segment }
+            let segment = try Segment(creating: state.nextNumber, in: directory, bytesMax: bytesMax, gauge: gauge, at: world.now())
+            state.nextNumber += 1
+            state.active = segment
+            return segment
+        }
+    }
+
+    private func retire(_ segment: Segment) {
+        state.withLock { state in
+            if state.active === segment { state.active = nil }
+        }
+        if segment.close() { sealLater(segment) }
+    }
+
+    // MARK: Sealing
+
+    func settle(_ segment: Segment) {
+        if segment.settle() { sealLater(segment) }
+    }
+
+    func discard(_ entry: SegmentEntry, in segment: Segment) {
+        if segment.discard(entry) { sealLater(segment) }
+    }
+
+    private func sealLater(_ segment: Segment) {
+        do throws(RegistryError) {
+            try pool.post { [self] in
+                do throws(RegistryError) { try seal(segment) } catch { reportUnsealed(segment, error) }
+            }
+        } catch {
+            reportUnsealed(segment, error)
+        }
+    }
+
+    private func reportUnsealed(_ segment: Segment, _ error: RegistryError) {
+        // It stays readable; the next start tries again.
+        log.warning("a segment could not be sealed", metadata: ["segment": "\(segment.number)", "error": "\(error)"])
+    }
+
+    private func seal(_ segment: Segment) throws(RegistryError) {
+        try segment.writeOut()
+        var entries: [SegmentEntry] = []
+        try SegmentWalk.records(of: segment.file, number: segment.number, upTo: segment.tail) { record throws(RegistryError) in
+            guard record.header.kind == .blob else { return }
+            if record.isBehindDamage || record.offset < segment.recoveredEnd {
+                guard try isCommitted(record.entry, segment.number) else { return }
+            }
+            entries.append(record.entry)
+        }
+        try SegmentIndex.write(entries, to: segment.file, number: segment.number, at: segment.tail)
+        log.debug("segment sealed", metadata: ["segment": "\(segment.number)", "blobs": "\(entries.count)"])
+    }
+
+    /// Writes what waits in memory, so that a walk over the files sees it.
+    func writeOut() throws(RegistryError) { try state.withLock { $0.active }?.writeOut() }
+}
+
+/// Space in a segment for a blob of a known length. Given up when it goes away unused: the header on disk says "skip" already.
+final class Reservation: Sendable {
+    let segment: Segment
+    let offset: Int64
+    let length: Int64
+    private let segments: Segments
+    private let isUsed = Atomic(false)
+
+    fileprivate init(of length: Int64, at offset: Int64, in segment: Segment, of segments: Segments) {
+        self.segment = segment
+        self.offset = offset
+        self.length = length
+        self.segments = segments
+    }
+
+    deinit {
+        if !isUsed.load(ordering: .relaxed) { segments.settle(segment) }
+    }
+
+    /// Bytes of the blob, `at` from its beginning.
+    func write(_ bytes: UnsafeRawBufferPointer, at position: Int64) throws(RegistryError) {
+        precondition(position >= 0 && position + Int64(bytes.count) <= length, "a reservation is as long as was said")
+        try unsafe Disk.write(bytes, to: segment.file, at: offset + Int64(RecordHeader.bytes) + position)
+    }
+
+    /// All bytes are written: the record holds the blob, and whoever placed it settles it.
+    func complete(_ id: BlobID, table: [UInt8]) throws(RegistryError) {
+        try segment.complete(id, length: length, table: table, at: offset)
+        isUsed.store(true, ordering: .relaxed)
+    }
+}

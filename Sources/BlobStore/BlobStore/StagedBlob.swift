@@ -1,0 +1,144 @@
+import Core
+import Logging
+import NIOCore
+import Synchronization
+
+/// Where a staged blob's bytes were put. Shared by everyone who stages the same bytes at the same time, so that they are stored once.
+final class Placement: Sendable {
+    enum Home: Sendable {
+        /// Committed by an earlier change.
+        case stored(BlobContent)
+        /// In a segment; with the bytes while they may still wait in memory.
+        case segment(Segment, offset: Int64, ByteBuffer?)
+        case ownFile(OwnFile)
+    }
+
+    let id: BlobID
+    let size: Int64
+    let home: Home
+    /// The upload session whose file this is.
+    let session: SessionClaim?
+    private let isCommittedFlag: Atomic<Bool>
+
+    init(_ id: BlobID, size: Int64, in home: Home, session: SessionClaim? = nil) {
+        self.id = id
+        self.size = size
+        self.home = home
+        self.session = session
+        if case .stored = home { isCommittedFlag = Atomic(true) } else { isCommittedFlag = Atomic(false) }
+    }
+
+    var isCommitted: Bool { isCommittedFlag.load(ordering: .acquiring) }
+
+    var file: (any SyncableFile)? {
+        switch home {
+        case .stored: nil
+        case .segment(let segment, _, _): segment
+        case .ownFile(let file): file
+        }
+    }
+
+    var location: BlobLocation? {
+        switch home {
+        case .stored: nil
+        case .segment(let segment, let offset, _): BlobLocation(.segment(segment.number, offset: offset), length: size)
+        case .ownFile: BlobLocation(.ownFile, length: size)
+        }
+    }
+
+    var content: BlobContent {
+        switch home {
+        case .stored(let content): content
+        case .segment(_, _, let bytes?): BlobContent(.memory(bytes))
+        case .segment(let segment, let offset, nil):
+            BlobContent(.extents([Extent(file: segment.file, offset: offset + Int64(RecordHeader.bytes), length: size)]))
+        case .ownFile(let own): BlobContent(.extents([Extent(file: own.file, offset: 0, length: size)]))
+        }
+    }
+
+    /// - Returns: whether this was the first time.
+    func markCommitted() -> Bool { !isCommittedFlag.exchange(true, ordering: .acquiringAndReleasing) }
+}
+
+/// Which blobs are held by staged bytes: the sweep must leave them alone, and equal bytes arriving meanwhile share their place.
+final class Leases: Sendable {
+    private struct Lease {
+        let placement: Placement
+        var holders: Int
+    }
+
+    private let table = Mutex<[BlobID: Lease]>([:])
+
+    func isLeased(_ id: BlobID) -> Bool { table.withLock { $0[id] != nil } }
+    var count: Int { table.withLock { $0.count } }
+
+    /// Holds the blob's present placement, if it has one. Balanced by `release`.
+    func join(_ id: BlobID) -> Placement? {
+        table.withLock { table in
+            guard var lease = table[id] else { return nil }
+            lease.holders += 1
+            table[id] = lease
+            return lease.placement
+        }
+    }
+
+    /// Holds the placement, or the one that came first. Balanced by `release`.
+    func hold(_ placement: Placement) -> Placement {
+        table.withLock { table in
+            var lease = table[placement.id] ?? Lease(placement: placement, holders: 0)
+            lease.holders += 1
+            table[placement.id] = lease
+            return lease.placement
+        }
+    }
+
+    /// `abandon` runs, under the lock (nobody can stage the same bytes meanwhile), when the last holder lets go of a blob that was never committed.
+    func release(_ id: BlobID, abandon: (Placement) -> Void) {
+        // Returned from the closure so that the placement goes away after the lock.
+        let last: Placement? = table.withLock { table in
+            guard var lease = table[id] else { preconditionFailure("a lease is released once") }
+            lease.holders -= 1
+            guard lease.holders == 0 else {
+                table[id] = lease
+                return nil
+            }
+            if !lease.placement.isCommitted { abandon(lease.placement) }
+            table[id] = nil
+            return lease.placement
+        }
+        _ = last
+    }
+}
+
+/// What the store hands out: bytes on disk or on their way there, leased until the object goes away.
+final class StagedBlob: StagedBytes {
+    let digests: [Digest]
+    private let placement: Placement
+    private let session: SessionClaim?
+    private let store: BlobStore
+
+    /// Takes over one hold of the placement.
+    init(_ placement: Placement, digests: [Digest], session: SessionClaim?, of store: BlobStore) {
+        self.placement = placement
+        self.digests = digests
+        self.session = session
+        self.store = store
+    }
+
+    deinit { store.release(placement) }
+
+    var id: BlobID { placement.id }
+    var size: Int64 { placement.size }
+    var unsynced: [any SyncableFile] { placement.isCommitted ? [] : placement.file.map { [$0] } ?? [] }
+    var location: (key: [UInt8], value: [UInt8])? {
+        guard !placement.isCommitted, let location = placement.location else { return nil }
+        return (id.bytes, location.encoded)
+    }
+
+    func didCommit() {
+        store.committed(placement)
+        session?.committed()
+    }
+
+    func content() throws(RegistryError) -> BlobContent { placement.content }
+}

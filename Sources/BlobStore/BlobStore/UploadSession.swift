@@ -1,0 +1,309 @@
+import Core
+import NIOCore
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// One resumable upload: what is on disk of it, and who is at work on it.
+///
+/// What it reports as received was synced before. Filled in order, that is the length of its data file; filled out of order, the ranges noted in
+/// its `.meta` file. While the bytes come in order, their SHA-256 is carried along in memory; after a restart they are read again.
+final class UploadSession: Sendable {
+    /// More pieces than that are a mistake, or malice.
+    static let rangesMax = 10_000
+
+    private enum Work: Equatable {
+        case idle
+        case appending
+        /// Disjoint ranges, at the same time.
+        case writing([Range<Int64>])
+        /// Staged: its file may become a blob's.
+        case finishing
+        case gone
+    }
+
+    private struct State {
+        var work = Work.idle
+        var received: ReceivedRanges
+        /// Ranges are noted in the `.meta` file, whose end is here.
+        var isRanged: Bool
+        var metaEnd: Int64
+        var running: RunningHash?
+        var expires: Timestamp
+        var failure: RegistryError?
+    }
+
+    let id: EntityID
+    let header: UploadHeader
+    private let directory: String
+    private let state: Mutex<State>
+
+    var dataPath: String { "\(directory)/\(id).data" }
+    var metaPath: String { "\(directory)/\(id).meta" }
+
+    /// Makes the two files; they are on disk when this returns. Blocks.
+    init(creating id: EntityID, _ header: UploadHeader, in directory: String, expires: Timestamp) throws(RegistryError) {
+        self.id = id
+        self.header = header
+        self.directory = directory
+        let encoded = header.encoded
+        state = Mutex(
+            State(received: ReceivedRanges(), isRanged: false, metaEnd: Int64(encoded.count), running: RunningHash(), expires: expires))
+        do throws(RegistryError) {
+            let data = try Disk.open(dataPath, O_RDWR | O_CREAT | O_EXCL)
+            try Disk.setModified(data, to: header.created)
+            let meta = try Disk.open(metaPath, O_RDWR | O_CREAT | O_EXCL)
+            try Disk.write(encoded, to: meta, at: 0)
+            try Disk.synchronize(meta)
+            try Disk.synchronizeDirectory(directory)
+        } catch {
+            removeFiles()
+            throw error
+        }
+    }
+
+    /// What an earlier run left; nil when it is no whole session, or its file has become a blob's. Blocks.
+    init?(recovering id: EntityID, in directory: String, lifetimeSeconds: Int64) throws(RegistryError) {
+        self.id = id
+        self.directory = directory
+        guard let meta = try Disk.openExisting("\(directory)/\(id).meta"),
+            let data = try Disk.openExisting("\(directory)/\(id).data")
+        else { return nil }
+        let metaBytes = try Disk.read(meta, at: 0, count: Int(min(try Disk.status(of: meta).size, 1 << 20)))
+        guard let (header, length) = UploadHeader.decode(metaBytes) else { return nil }
+        self.header = header
+        let status = try Disk.status(of: data)
+        // A second name: a change committed it as a blob, and the crash came before the session was removed. Its bytes are nobody's to touch.
+        guard status.links == 1 else { return nil }
+        let noted = UploadRangeEntry.decodeAll(Array(metaBytes[length...]))
+        var received = ReceivedRanges()
+        if noted.isEmpty {
+            // Staged, but not committed: what follows the bytes is ours, not the client's.
+            received.insert(0..<(try OwnFile.trailer(of: data)?.length ?? status.size))
+            if received.contiguous < status.size { try Disk.truncate(try Disk.open("\(directory)/\(id).data", O_RDWR), to: received.contiguous) }
+        } else {
+            for range in noted { received.insert(range.clamped(to: 0..<max(0, status.size))) }
+        }
+        state = Mutex(
+            State(
+                received: received, isRanged: !noted.isEmpty, metaEnd: Int64(length + noted.count * UploadRangeEntry.bytes),
+                running: received.ranges.isEmpty ? RunningHash() : nil, expires: status.modified.adding(seconds: lifetimeSeconds)))
+    }
+
+    var status: UploadStatus {
+        state.withLock { state in
+            UploadStatus(
+                id: id, context: header.context, received: state.received.contiguous, ranges: state.received.ranges,
+                totalBytes: header.totalBytes, created: header.created, expires: state.expires)
+        }
+    }
+
+    // MARK: Who is at work
+
+    struct Append: Sendable {
+        let offset: Int64
+        let running: RunningHash?
+    }
+
+    /// - Throws: `conflict` when anybody is at work, `rangeUnsatisfiable` when the upload does not continue at `offset`.
+    func beginAppend(at offset: Int64?) throws(RegistryError) -> Append {
+        try state.withLock { state throws(RegistryError) in
+            try check(state)
+            guard state.work == .idle else { throw isBusy }
+            let received = state.received.contiguous
+            guard offset == nil || offset == received else {
+                throw RegistryError(
+                    .rangeUnsatisfiable, subject: .upload(id.description), reason: "the upload continues at \(received), not at \(offset ?? 0)")
+            }
+            state.work = .appending
+            // A failed append must not leave a hash of bytes that are not there.
+            let running = state.running
+            state.running = nil
+            return Append(offset: received, running: running)
+        }
+    }
+
+    /// - Throws: `conflict` when the range overlaps one being written, or somebody appends or finishes.
+    func beginWrite(_ range: Range<Int64>) throws(RegistryError) {
+        try state.withLock { state throws(RegistryError) in
+            try check(state)
+            var writing: [Range<Int64>] = []
+            switch state.work {
+            case .idle: break
+            case .writing(let others): writing = others
+            case .appending, .finishing, .gone: throw isBusy
+            }
+            guard !writing.contains(where: { $0.overlaps(range) }) else { throw isBusy }
+            guard state.received.ranges.count + writing.count < UploadSession.rangesMax else {
+                throw RegistryError(
+                    .invalid, subject: .upload(id.description), reason: "the upload is in more than \(UploadSession.rangesMax) pieces")
+            }
+            state.work = .writing(writing + [range])
+            state.running = nil
+        }
+    }
+
+    /// - Throws: `conflict` when anybody is at work, `invalid` when bytes are missing.
+    func beginFinish() throws(RegistryError) -> (size: Int64, running: RunningHash?) {
+        try state.withLock { state throws(RegistryError) in
+            try check(state)
+            guard state.work == .idle else { throw isBusy }
+            let received = state.received
+            let size = header.totalBytes ?? received.contiguous
+            guard received.contiguous == size, received.ranges.count <= 1 else {
+                throw RegistryError(
+                    .invalid, subject: .upload(id.description),
+                    reason: "the upload is not complete: \(received.contiguous) bytes of \(size) have arrived in one piece")
+            }
+            state.work = .finishing
+            return (size, state.running)
+        }
+    }
+
+    /// The bytes in `range` are in the file: brings them to disk and counts them. Blocks.
+    func endAppend(_ range: Range<Int64>, running: RunningHash?, in data: OpenFile, expires: Timestamp, at now: Timestamp) throws(RegistryError) {
+        let isRanged = state.withLock { $0.isRanged }
+        try keepingFailure { () throws(RegistryError) in
+            // Bytes of a slice that failed half-way: the file must not be longer than what is counted.
+            if !isRanged { try Disk.truncate(data, to: range.upperBound) }
+            try Disk.setModified(data, to: now)
+            try Disk.synchronize(data)
+        }
+        if isRanged { try note([range]) }
+        try state.withLock { state throws(RegistryError) in
+            if state.work == .gone { throw isGone }
+            state.received.insert(range)
+            state.running = running
+            state.expires = max(state.expires, expires)
+            state.work = .idle
+        }
+    }
+
+    /// As `endAppend`, for bytes out of order; `claimed` is what `beginWrite` was given.
+    func endWrite(
+        _ range: Range<Int64>, claimed: Range<Int64>, in data: OpenFile, expires: Timestamp, at now: Timestamp
+    ) throws(RegistryError) {
+        defer { unclaim(claimed) }
+        guard !range.isEmpty else { return }
+        try keepingFailure { () throws(RegistryError) in
+            try Disk.setModified(data, to: now)
+            try Disk.synchronize(data)
+        }
+        // The first note must also tell what came in order before, for from now on the length of the file means nothing.
+        let before = state.withLock { $0.isRanged ? [] : $0.received.ranges }
+        try note(before + [range])
+        try state.withLock { state throws(RegistryError) in
+            if state.work == .gone { throw isGone }
+            state.received.insert(range)
+            state.expires = max(state.expires, expires)
+        }
+    }
+
+    private func unclaim(_ range: Range<Int64>) {
+        state.withLock { state in
+            guard case .writing(var ranges) = state.work else { return }
+            ranges.removeAll { $0 == range }
+            state.work = ranges.isEmpty ? .idle : .writing(ranges)
+        }
+    }
+
+    private func note(_ ranges: [Range<Int64>]) throws(RegistryError) {
+        try keepingFailure { () throws(RegistryError) in
+            let bytes = ranges.flatMap(UploadRangeEntry.encode)
+            let meta = try Disk.open(metaPath, O_RDWR)
+            let end = state.withLock { state in
+                defer { state.metaEnd += Int64(bytes.count) }
+                state.isRanged = true
+                return state.metaEnd
+            }
+            try Disk.write(bytes, to: meta, at: end)
+            try Disk.synchronize(meta)
+        }
+    }
+
+    /// After a failed write or sync nobody knows what is on disk: the client has to begin again.
+    private func keepingFailure(_ body: () throws(RegistryError) -> Void) throws(RegistryError) {
+        do throws(RegistryError) { try body() } catch {
+            state.withLock { $0.failure = error }
+            throw error
+        }
+    }
+
+    /// Nothing was written.
+    func abandonAppend(_ append: Append) {
+        state.withLock { state in
+            guard state.work == .appending else { return }
+            state.work = .idle
+            state.running = append.running
+        }
+    }
+
+    /// Nothing was written.
+    func abandonWrite(_ range: Range<Int64>) { unclaim(range) }
+
+    // MARK: The end
+
+    /// Another may work on it again.
+    func release() {
+        state.withLock { state in
+            if state.work == .finishing { state.work = .idle }
+        }
+    }
+
+    /// - Throws: `conflict` while it is being finished. A running append finds out at its end.
+    func remove() throws(RegistryError) {
+        try state.withLock { state throws(RegistryError) in
+            if state.work == .finishing { throw isBusy }
+            state.work = .gone
+        }
+        removeFiles()
+    }
+
+    func removeCommitted() {
+        state.withLock { $0.work = .gone }
+        removeFiles()
+    }
+
+    /// - Returns: whether it was past its time, and nobody was at work on it.
+    func removeIfExpired(at now: Timestamp) -> Bool {
+        let isExpired = state.withLock { state in
+            guard state.work == .idle, state.expires <= now else { return false }
+            state.work = .gone
+            return true
+        }
+        if isExpired { removeFiles() }
+        return isExpired
+    }
+
+    /// `.meta` first: `.data` alone is no session, and is removed by the next start.
+    private func removeFiles() {
+        try? Disk.remove(metaPath)
+        try? Disk.remove(dataPath)
+    }
+
+    private func check(_ state: State) throws(RegistryError) {
+        if state.work == .gone { throw isGone }
+        if let failure = state.failure {
+            throw RegistryError(
+                failure.code == .noSpace ? .noSpace : .unavailable, subject: .upload(id.description),
+                reason: "an earlier write of this upload failed; begin it again", cause: "\(failure)")
+        }
+    }
+
+    private var isBusy: RegistryError {
+        RegistryError(.conflict, subject: .upload(id.description), reason: "another request is at work on this upload", retryAfterSeconds: 1)
+    }
+    private var isGone: RegistryError {
+        RegistryError(.notFound, subject: .upload(id.description), reason: "the upload was cancelled or has expired")
+    }
+}
+
+/// SHA-256 and checksums of what came in order.
+struct RunningHash: Sendable {
+    var hasher = MultiHasher(.sha256)
+    var checksums = SliceChecksums()
+
+    mutating func update(_ bytes: UnsafeRawBufferPointer) { unsafe Staging.hash(bytes, into: &hasher, &checksums) }
+}
