@@ -97,7 +97,8 @@ let package = Package(
 
         // Tests mirror the tree.
         .target(
-            name: "TestSupport", dependencies: ["Core", "Catalog", "FrontendKit", .nioCore, .httpTypes], path: "Tests/Support", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Core", "Catalog", "FrontendKit", "Parsing", .nioCore, .httpTypes], path: "Tests/Support",
+            swiftSettings: strict),
         tests("CoreTests", ["Core"]),
         tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport", .logging]),
         tests("BlobStoreTests", ["CBlobStore", "Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore, .logging]),

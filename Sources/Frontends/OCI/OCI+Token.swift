@@ -39,7 +39,7 @@ extension OCIFrontend {
     }
 
     private static let formBytesMax = 64 << 10
-    private static let scopesMax = 100
+    private static let scopesMax = 64
 
     /// nil when the form names no grant: the request's own credentials count then.
     private static func login(_ form: Query) throws(RegistryError) -> (name: String, password: String)? {
