@@ -1,0 +1,173 @@
+# shellcheck shell=bash
+# Checks with real clients: a fresh server, and claims that are counted. Sourced by every run.sh, which scripts/clients runs with its tools on PATH.
+#
+#   check "claim" COMMAND...              holds when the command succeeds
+#   refused "claim" TEXT COMMAND...       holds when it fails and says TEXT (an extended regular expression)
+#   check "claim" status 404 URL ...      holds when curl gets that status; `header NAME` and `body` then tell of that answer
+#   needs TOOL "claim" && check ...       a missing tool is skipped with its reason here, and a failure in CI
+source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
+
+suite=$(basename "$(dirname "$(realpath "$0")")")
+here=$root/Tests/NativeClients/$suite
+passed=0 failed=0 skipped=0
+make_scratch "$suite"
+cd "$scratch" || exit
+
+# Clients under test take nothing from the machine's configuration.
+export HOME=$scratch/home PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 UV_NO_CONFIG=1
+unset PIP_FIND_LINKS PIP_INDEX_URL PIP_EXTRA_INDEX_URL UV_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+mkdir -p "$HOME"
+
+# --- Claims ---
+
+passes() {
+    passed=$((passed + 1))
+    printf 'ok    %s\n' "$1"
+}
+
+fails() {
+    failed=$((failed + 1))
+    printf 'FAIL  %s\n' "$1"
+    sed 's/^/      | /' "$scratch/out" | tail -n 25
+}
+
+check() {
+    local claim=$1
+    shift
+    if "$@" >"$scratch/out" 2>&1; then passes "$claim"; else fails "$claim"; fi
+}
+
+refused() {
+    local claim=$1 text=$2
+    shift 2
+    if "$@" >"$scratch/out" 2>&1; then
+        echo "(it succeeded)" >>"$scratch/out"
+        fails "$claim"
+    elif grep -qE -e "$text" "$scratch/out"; then
+        passes "$claim"
+    else
+        echo "(it does not say: $text)" >>"$scratch/out"
+        fails "$claim"
+    fi
+}
+
+needs() {
+    local tool=$1 claim=$2
+    have "$tool" && return
+    if [[ $in_ci == true ]]; then
+        echo "$tool is required in CI" >"$scratch/out"
+        fails "$claim"
+    else
+        skipped=$((skipped + 1))
+        printf 'skip  %s (no %s here)\n' "$claim" "$tool"
+    fi
+    return 1
+}
+
+# The last line of every run.sh: the sum, and whether it is good.
+conclude() {
+    [[ -z ${COUNTS_FILE:-} ]] || echo "$passed $failed $skipped" >>"$COUNTS_FILE"
+    if [[ $failed != 0 && -s ${server_log:-} ]]; then
+        echo "--- the server's last words"
+        tail -n 30 "$server_log"
+    fi
+    printf '%s: %d passed, %d failed, %d skipped\n' "$suite" "$passed" "$failed" "$skipped"
+    [[ $failed == 0 && $passed != 0 ]]
+}
+
+# --- HTTP by curl ---
+
+http() { curl -sS --max-time 120 -o "$scratch/body" -D "$scratch/headers" -w '%{http_code}' "$@"; }
+
+# status CODE CURL-ARGUMENTS...: CODE may be a pattern (20[01]).
+status() {
+    local wanted=$1 got
+    shift
+    got=$(http "$@") || { echo "curl failed: $got"; return 1; }
+    [[ $got =~ ^($wanted)$ ]] && return
+    printf 'status %s, wanted %s, for %s\n' "$got" "$wanted" "${*: -1}"
+    cat "$scratch/headers"
+    head -c 1000 "$scratch/body"
+    return 1
+}
+
+# The value of a header of the last answer; with several of one name, each on a line.
+header() { tr -d '\r' <"$scratch/headers" | sed -n "s/^$1: *//Ip"; }
+body() { cat "$scratch/body"; }
+
+# same WANTED GOT
+same() {
+    [[ $1 == "$2" ]] && return
+    printf 'wanted: %s\ngot:    %s\n' "$1" "$2"
+    return 1
+}
+
+header_is() { same "$2" "$(header "$1")"; }
+header_matches() { [[ $(header "$1") =~ $2 ]] || { printf '%s: "%s" does not match %s\n' "$1" "$(header "$1")" "$2"; return 1; }; }
+body_is_file() { cmp "$1" "$scratch/body"; }
+body_says() { grep -qE -e "$1" "$scratch/body" || { echo "the body does not say: $1"; head -c 1000 "$scratch/body"; return 1; }; }
+# json EXPRESSION: a Python expression over `d`, the last body; prints its value.
+json() { python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); print(eval(sys.argv[2]))' "$scratch/body" "$1"; }
+json_is() { same "$2" "$(json "$1")"; }
+# all COMMAND [-- COMMAND]...: each must succeed; the words of one command stand between `--`.
+all() {
+    local words=() word
+    for word in "$@" --; do
+        if [[ $word == -- ]]; then
+            "${words[@]}" || return 1
+            words=()
+        else
+            words+=("$word")
+        fi
+    done
+}
+sha256() { sha256sum "$1" | cut -d ' ' -f 1; }
+
+# --- The server ---
+
+# start_granary [FLAGS]: on a free port; again on the same data after `stop "$granary_pid"`, then at the same address.
+start_granary() {
+    local port_file=$scratch/port listen=127.0.0.1:${port:-0}
+    : "${data:=$scratch/data}" "${server_log:=$scratch/server.log}" "${password:=$(openssl rand -hex 16)}"
+    rm -f "$port_file"
+    ADMIN_PASSWORD=$password start "$server_log" "${GRANARY_BINARY:?scripts/clients builds it}" serve \
+        --data "$data" --listen "$listen" --port-file "$port_file" "$@"
+    granary_pid=$started_pid
+    wait_until 60 test -s "$port_file" -o ! -d "/proc/$granary_pid" || true
+    if [[ ! -s $port_file ]] || ! kill -0 "$granary_pid" 2>/dev/null; then
+        tail -n 30 "$server_log" >&2
+        fail "the server did not come up"
+    fi
+    port=$(tr -d '[:space:]' <"$port_file")
+    port=${port##*:}
+    url=http://127.0.0.1:$port
+    wait_until 30 curl -sf "$url/readyz" || fail "the server is up but not ready"
+    admin=(-u "admin:$password")
+}
+
+# What an administrator sets up is no claim: it stops the run when it fails.
+set_up() {
+    "$@" >"$scratch/out" 2>&1 && return
+    cat "$scratch/out" >&2
+    [[ -z ${server_log:-} ]] || tail -n 20 "$server_log" >&2
+    fail "set-up failed: $*"
+}
+
+# make_repository KEY FORMAT [MORE-JSON-FIELDS]
+make_repository() {
+    set_up status 200 "${admin[@]}" -H 'Content-Type: application/json' "$url/api/v1/repositories" \
+        -d "{\"key\":\"$1\",\"name\":\"$1\",\"format\":\"$2\",\"repo_type\":\"local\"${3:+,$3}}"
+}
+
+# make_remote KEY FORMAT UPSTREAM [MORE-JSON-FIELDS]: public, and allowed to fetch from this machine.
+make_remote() {
+    set_up status 200 "${admin[@]}" -H 'Content-Type: application/json' "$url/api/v1/repositories" \
+        -d "{\"key\":\"$1\",\"name\":\"$1\",\"format\":\"$2\",\"repo_type\":\"remote\",\"upstream_url\":\"$3\",\"is_public\":true,\"upstream_allow_private\":true${4:+,$4}}"
+}
+
+# make_user NAME: a user without any right of its own; its password is in $user_password.
+user_password=correct-horse-7-battery
+make_user() {
+    set_up status 200 "${admin[@]}" -H 'Content-Type: application/json' "$url/api/v1/users" \
+        -d "{\"username\":\"$1\",\"email\":\"$1@example.org\",\"password\":\"$user_password\"}"
+}

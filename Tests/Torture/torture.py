@@ -1,0 +1,300 @@
+"""SIGKILL under a mixed upload load, again and again; what was acknowledged must be there, byte for byte, without any repair.
+
+torture.py --binary GRANARY --folder DIR [--kills N] [--seed S] [--writers N]
+
+Writers upload generic files, OCI images and Python wheels. Before a request goes out its intent is written to DIR/ledger, after the answer
+its acknowledgement. Each round ends with SIGKILL at a random instant, a restart on the same data, and a look at everything the round began:
+what was acknowledged must be whole, the rest whole or absent; and what was not acknowledged is sent again and must succeed.
+The last round looks at everything once more. The exit code is 0 only if nothing was lost.
+"""
+import argparse
+import base64
+import hashlib
+import http.client
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "NativeClients", "pypi"))
+import packages  # noqa: E402
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+ROUND_BYTES = 16 << 20
+
+
+class Refused(Exception):
+    """An answer that no kill explains."""
+
+
+class Server:
+    def __init__(self, binary, folder):
+        self.binary, self.folder, self.port, self.process = binary, folder, 0, None
+        self.password = base64.b16encode(os.urandom(16)).decode()
+
+    def start(self):
+        port_file = os.path.join(self.folder, "port")
+        if os.path.exists(port_file):
+            os.remove(port_file)
+        began = time.monotonic()
+        with open(os.path.join(self.folder, "server.log"), "a") as log:
+            self.process = subprocess.Popen(
+                [self.binary, "serve", "--data", os.path.join(self.folder, "data"), "--listen", f"127.0.0.1:{self.port}", "--port-file", port_file],
+                env={**os.environ, "ADMIN_PASSWORD": self.password}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        while time.monotonic() - began < 60:
+            if self.process.poll() is not None:
+                raise SystemExit(f"the server ended with {self.process.returncode}; see {log.name}")
+            if self.port == 0 and os.path.exists(port_file):
+                with open(port_file) as f:
+                    self.port = int(f.read().strip().rsplit(":", 1)[-1] or 0)
+            try:
+                if self.port and Client(self, None).call("GET", "/readyz")[0] == 200:
+                    return time.monotonic() - began
+            except OSError:
+                pass
+            time.sleep(0.01)
+        raise SystemExit("the server does not become ready")
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+
+class Client:
+    """One connection, made anew after an error."""
+
+    def __init__(self, server, authorization):
+        self.server, self.authorization, self.connection = server, authorization, None
+
+    def call(self, method, path, body=None, kind="application/octet-stream"):
+        headers = {"Content-Type": kind}
+        if self.authorization:
+            headers["Authorization"] = self.authorization
+        try:
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60, blocksize=1 << 18)
+            self.connection.request(method, path, body=body, headers=headers)
+            response = self.connection.getresponse()
+            return response.status, response.read(), response
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise OSError(str(error)) from error
+
+    def close(self):
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def must(self, statuses, *call):
+        status, body, response = self.call(*call)
+        if status not in statuses:
+            raise Refused(f"{call[0]} {call[1]}: {status} {body[:300]!r}")
+        return response
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+class Upload:
+    """One upload of a round: how it is sent and where its bytes are read. The content comes from the seed, so that none is kept in memory."""
+
+    def __init__(self, seed, number):
+        self.seed, self.number, self.places, self.acked = seed, number, [], False
+        self.kind = random.Random(f"{seed}/{number}/kind").choices(["generic", "oci", "pypi"], [6, 3, 2])[0]
+
+    def send(self, client, intend):
+        """Sends everything; `intend` is told the places before each request that makes them."""
+        r = random.Random(f"{self.seed}/{self.number}/content")
+        self.places = []
+        content = r.randbytes(int(2 ** r.uniform(10, 23.58)))  # 1 KiB to 12 MiB, small ones as often as large
+        getattr(self, self.kind)(client, content, intend)
+        return len(content)
+
+    def place(self, path, content, intend):
+        self.places.append((path, sha256(content)))
+        intend(self, path, sha256(content))
+
+    def generic(self, client, content, intend):
+        path = f"load/{self.number % 7}/{self.number}/file.bin"
+        self.place(f"/general/gen/{path}", content, intend)
+        client.must([200, 201], "PUT", f"/api/v1/repositories/gen/artifacts/{path}", content)
+
+    def oci(self, client, content, intend):
+        name = f"img/app{self.number % 5}"
+        config = json.dumps({"architecture": "amd64", "os": "linux", "n": self.number, "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+        for blob in (content, config):
+            digest = "sha256:" + sha256(blob)
+            self.place(f"/v2/{name}/blobs/{digest}", blob, intend)
+            location = client.must([202], "POST", f"/v2/{name}/blobs/uploads/").getheader("Location")
+            path = location if location.startswith("/") else "/" + location.split("/", 3)[3]
+            client.must([201], "PUT", path + ("&" if "?" in path else "?") + "digest=" + digest, blob)
+        manifest = json.dumps({
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "sha256:" + sha256(config), "size": len(config)},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "sha256:" + sha256(content), "size": len(content)}],
+        }).encode()
+        self.place(f"/v2/{name}/manifests/t{self.number}", manifest, intend)
+        client.must([201], "PUT", f"/v2/{name}/manifests/t{self.number}", manifest, MANIFEST)
+
+    def pypi(self, client, content, intend):
+        # Hexadecimal text of a quarter of it: a wheel's zip compresses that back to about an eighth of the whole.
+        file, wheel = packages.wheel(f"load-{self.number}", "1.0", content[: len(content) // 4].hex())
+        self.place(f"/pypi/py/simple/load-{self.number}/{file}", wheel, intend)
+        fields = {":action": "file_upload", "protocol_version": "1", "metadata_version": "2.1", "name": f"load-{self.number}", "version": "1.0",
+                  "filetype": "bdist_wheel", "pyversion": "py3", "sha256_digest": sha256(wheel)}
+        parts = "".join(f'--b0und\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items())
+        parts += f'--b0und\r\nContent-Disposition: form-data; name="content"; filename="{file}"\r\n\r\n'
+        client.must([200], "POST", "/pypi/py/", parts.encode() + wheel + b"\r\n--b0und--\r\n", "multipart/form-data; boundary=b0und")
+
+    def judge(self, client):
+        """What is wrong now, in words; empty when all is well."""
+        for path, wanted in self.places:
+            status, body, _ = client.call("GET", path)
+            if status == 200 and sha256(body) == wanted:
+                continue
+            if status == 404 and not self.acked:
+                continue
+            yield f"{path}: status {status}, {len(body)} bytes, acknowledged: {self.acked}"
+
+
+class Load:
+    """Writers for one round at a time; every intent and acknowledgement goes to the ledger before anything else happens."""
+
+    def __init__(self, server, authorization, seed, ledger):
+        self.server, self.authorization, self.seed, self.ledger = server, authorization, seed, ledger
+        self.lock = threading.Lock()
+        self.number, self.acked, self.refusals = 0, 0, []
+
+    def write(self, *words):
+        with self.lock:
+            self.ledger.write(" ".join(map(str, words)) + "\n")
+            self.ledger.flush()
+
+    def intend(self, upload, path, digest):
+        self.write("intent", upload.number, digest, path)
+
+    def next(self):
+        with self.lock:
+            self.number += 1
+            return Upload(self.seed, self.number)
+
+    def perform(self, upload, client):
+        size = upload.send(client, self.intend)
+        self.write("ack", upload.number)
+        upload.acked = True
+        with self.lock:
+            self.acked += 1
+        return size
+
+    def round(self, writers, kill_after_bytes, jitter):
+        """Runs writers until that many bytes were sent and then a little longer, kills the server, and gives what was begun."""
+        begun, sent, stopping, enough = [], [0], threading.Event(), threading.Event()
+
+        def write():
+            client = Client(self.server, self.authorization)
+            while not stopping.is_set():
+                upload = self.next()
+                with self.lock:
+                    begun.append(upload)
+                try:
+                    size = self.perform(upload, client)
+                except OSError as error:
+                    if not stopping.is_set():
+                        self.refusals.append(f"upload {upload.number}: {error}, and no kill was near")
+                    break
+                except Refused as refusal:
+                    self.refusals.append(str(refusal))
+                    break
+                with self.lock:
+                    sent[0] += size
+                    if sent[0] >= kill_after_bytes:
+                        enough.set()
+            client.close()
+
+        threads = [threading.Thread(target=write) for _ in range(writers)]
+        for thread in threads:
+            thread.start()
+        enough.wait(timeout=5)
+        time.sleep(jitter)
+        stopping.set()
+        self.server.kill()
+        for thread in threads:
+            thread.join()
+        return begun
+
+
+def set_up(server):
+    """The repositories, and a token for the load: checking a password for every request would be the load."""
+    admin = Client(server, "Basic " + base64.b64encode(f"admin:{server.password}".encode()).decode())
+    for key, kind in (("gen", "generic"), ("img", "docker"), ("py", "pypi")):
+        body = json.dumps({"key": key, "name": key, "format": kind, "repo_type": "local"})
+        admin.must([200], "POST", "/api/v1/repositories", body, "application/json")
+    body = json.dumps({"name": "load", "scopes": ["read:artifacts", "write:artifacts"]})
+    status, answer, _ = admin.call("POST", "/api/v1/auth/tokens", body, "application/json")
+    if status != 200:
+        raise SystemExit(f"no token: {status} {answer!r}")
+    return "Bearer " + json.loads(answer)["token"]
+
+
+def judge(uploads, client, lost, when):
+    for upload in uploads:
+        for wrong in upload.judge(client):
+            lost.append(wrong)
+            print(f"LOST {when}: {wrong}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--folder", required=True)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--writers", type=int, default=6)
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+
+    chance = random.Random(options.seed)
+    server = Server(options.binary, options.folder)
+    server.start()
+    authorization = set_up(server)
+    everything, lost, slowest = [], [], 0.0
+    with open(os.path.join(options.folder, "ledger"), "w") as ledger:
+        load = Load(server, authorization, options.seed, ledger)
+        for kill in range(1, options.kills + 1):
+            begun = load.round(options.writers, chance.uniform(0, ROUND_BYTES), chance.uniform(0, 0.05))
+            slowest = max(slowest, server.start())
+            client = Client(server, authorization)
+            judge(begun, client, lost, f"after kill {kill}")
+            for upload in begun:
+                if not upload.acked:
+                    try:
+                        load.perform(upload, client)
+                    except (OSError, Refused) as error:
+                        load.refusals.append(f"upload {upload.number} sent again: {error}")
+            client.close()
+            everything += begun
+            print(f"kill {kill}: {len(begun)} uploads begun, {load.acked} acknowledged so far", flush=True)
+            if load.refusals:
+                break
+        judge(everything, Client(server, authorization), lost, "at the end")
+    code = server.end()
+    if code != 0:
+        load.refusals.append(f"the server ended with {code} on SIGTERM")
+    for refusal in load.refusals:
+        print(f"REFUSED {refusal}")
+    print(f"slowest restart {slowest:.2f} s, seed {options.seed}")
+    print(f"{kill} kills, {load.acked} acked, {len(lost)} lost", flush=True)
+    raise SystemExit(1 if lost or load.refusals else 0)
+
+
+if __name__ == "__main__":
+    main()
