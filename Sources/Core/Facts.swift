@@ -226,7 +226,7 @@ public enum Mutation: Sendable {
     public enum Overwrite: Sendable {
         /// The coordinate is a release: the same bytes succeed again, other bytes are `immutable`, also after a delete (tombstone).
         case never
-        /// The path is a pointer or scratch space: the last writer wins and no tombstone is kept.
+        /// The path is a pointer or scratch space: the last writer wins, over a release and its tombstone too, and no tombstone is kept.
         case allowed
     }
 
@@ -238,13 +238,18 @@ public enum Mutation: Sendable {
     case setState(PackageName, VersionName, Version.State)
     /// Removes a version with its assets, links and the tags that point to it. `notFound` when there is none.
     case deleteVersion(PackageName, VersionName)
+    /// Creates or replaces an asset; the package it names comes into being with it. Replacing keeps the asset's id. The same bytes keep time and
+    /// creator too, and digests add up. `internal` when the blob is not stored.
     case putAsset(AssetDraft, overwrite: Overwrite)
     /// Leaves a tombstone if the asset was put with `overwrite: .never`. `notFound` when there is none.
     case deleteAsset(AssetPath)
+    /// `notFound` when there is no such version: a tag never dangles.
     case putTag(PackageName, TagName, VersionName)
     /// `notFound` when there is none.
     case deleteTag(PackageName, TagName)
+    /// Creates a link or replaces its payload. `notFound` when there is no such version.
     case putLink(Link)
+    /// Whatever its payload; an absent one is no error.
     case deleteLink(Link)
 }
 

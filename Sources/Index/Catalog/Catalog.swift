@@ -7,7 +7,8 @@ public import Core
 /// The mutable truth. Reads see every change acknowledged before they began; every call may fail with `corrupt`, `unavailable` or `internal`.
 public protocol Catalog: Sendable {
     /// The one durable step: brings the staged bytes to disk, then applies every part or none, in the log's order, and returns once both
-    /// are durable. Group commit: many callers share one sync.
+    /// are durable. Group commit: many callers share one sync. A change that changes nothing (a retry) takes no revision and leaves no entry:
+    /// the head is returned.
     /// - Throws: what the broken precondition or mutation says (`conflict`, `immutable`, `notFound`, `noSpace` for a quota); nothing changed then.
     @discardableResult
     func apply(_ change: Change, staged: [any StagedBytes]) async throws(RegistryError) -> Revision

@@ -4,16 +4,20 @@ public import Core
 public struct Change: Sendable {
     public enum Part: Sendable {
         case edit(RepositoryID, Edit)
-        /// Creates or replaces. `conflict` when the key belongs to another repository.
+        /// Creates or replaces; the catalog keeps the revision. `conflict` when the key belongs to another repository, or a repository of this
+        /// id is still being deleted.
         case putRepository(Repository)
         /// Removes the repository with everything in it; its tombstones go too. `notFound` when there is none.
         case deleteRepository(RepositoryID)
         /// Creates or replaces a record. With `ifRevision`, `conflict` unless the stored one has that revision (zero: absent).
         /// `Record.unique` is another key the record owns inside its kind (a user's name); `conflict` when another record owns it.
         case putRecord(Record, ifRevision: Revision?)
+        /// An absent one is no error.
         case deleteRecord(Record.Kind, id: String)
+        /// Replaces what this inspector said of the blob before.
         case putVerdict(Verdict)
-        /// What a remote has learned from one upstream document: replaces what it knew.
+        /// What a remote has learned from one upstream document: replaces what it knew. A page that differs only in when it was fetched and how long
+        /// it is fresh keeps its revision, and the repository's: what was rendered from it stays valid.
         case learned(LearnedPage)
     }
 

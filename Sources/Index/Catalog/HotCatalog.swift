@@ -1,0 +1,16 @@
+public import Core
+
+/// What memory alone knows.
+public enum CachedRead<Value: Sendable>: Sendable {
+    case found(Value)
+    case absent
+    /// Only the disk can tell: ask again with the asynchronous call.
+    case unknown
+}
+
+/// A catalog that can answer the hot questions of the read path without waiting, on an event loop.
+public protocol HotCatalog: Catalog {
+    func cachedRepository(_ key: RepositoryKey) -> CachedRead<Repository>
+    func cachedAsset(at path: AssetPath, in repository: RepositoryID) throws(RegistryError) -> CachedRead<Asset>
+    func cachedVerdict(on blob: BlobID) throws(RegistryError) -> CachedRead<Verdict>
+}

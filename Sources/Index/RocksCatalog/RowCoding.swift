@@ -1,0 +1,173 @@
+import Catalog
+import Core
+
+/// The values of the catalog's rows: a format byte, then fields (docs/internals/catalog.md). Entities among the facts are written by `FactsCoding`.
+enum RowCoding {
+    /// The number of the whole family; a store with a greater one is refused.
+    static let storeFormat: UInt32 = 1
+    /// The first byte of every value.
+    private static let rowFormat: UInt8 = 1
+
+    static func encode(_ body: (inout BinaryWriter) -> Void) -> [UInt8] {
+        var writer = BinaryWriter(reserving: 192)
+        writer.write(rowFormat)
+        body(&writer)
+        return writer.bytes
+    }
+
+    static func decode<Value>(
+        _ bytes: [UInt8], _ body: (inout BinaryReader) throws(RegistryError) -> Value
+    ) throws(RegistryError) -> Value {
+        var reader = BinaryReader(bytes)
+        guard try reader.readUInt8() == rowFormat else { throw BinaryReader.damaged }
+        let value = try body(&reader)
+        guard reader.remaining == 0 else { throw BinaryReader.damaged }
+        return value
+    }
+}
+
+/// An asset with what only the catalog knows of it.
+struct StoredAsset {
+    var asset: Asset
+    /// It was put with `overwrite: .never`: deleting it leaves a tombstone.
+    var isRelease: Bool
+}
+
+/// A repository with its running totals.
+struct Held: Sendable, Hashable {
+    var repository: Repository
+    var usage: Usage
+}
+
+extension BinaryWriter {
+    /// Without its revision, which is kept with the totals: a change inside a repository does not rewrite its description.
+    mutating func write(_ value: Repository) {
+        write(value.id)
+        write(value.key.text)
+        write(value.name)
+        write(value.description) { $0.write($1) }
+        write(value.format)
+        write(value.kind.rawValue)
+        write(value.isPublic)
+        write(value.quotaBytes) { $0.write($1) }
+        write(value.upstreamURL) { $0.write($1) }
+        write(each: value.members) { $0.write($1) }
+        write(value.settings)
+        write(value.created)
+        write(value.updated)
+    }
+
+    mutating func write(totals usage: Usage, _ revision: Revision) {
+        write(usage.assets)
+        write(usage.packages)
+        write(usage.bytes)
+        write(revision)
+    }
+
+    mutating func write(_ value: StoredAsset) {
+        write(value.isRelease)
+        write(value.asset)
+    }
+
+    mutating func write(_ value: Coordinates) {
+        switch value {
+        case .repository(let id):
+            write(UInt8(0))
+            write(id)
+        case .package(let id, let package):
+            write(UInt8(1))
+            write(id)
+            write(package.text)
+        case .version(let id, let package, let version):
+            write(UInt8(2))
+            write(id)
+            write(package.text)
+            write(version.text)
+        case .asset(let id, let path):
+            write(UInt8(3))
+            write(id)
+            write(path.text)
+        }
+    }
+
+    mutating func write(_ value: Verdict) {
+        write(value.state.rawValue)
+        write(value.inspector)
+        write(value.reason)
+        write(value.at)
+    }
+
+    mutating func write(_ value: LearnedPage) {
+        write(value.block)
+        write(value.absent)
+        write(value.etag) { $0.write($1) }
+        write(value.lastModified) { $0.write($1) }
+        write(value.fetched)
+        write(value.freshUntil)
+        write(value.revision)
+    }
+
+    mutating func write(_ value: Record) {
+        write(value.unique) { $0.write($1) }
+        write(value.value)
+        write(value.revision)
+    }
+}
+
+extension BinaryReader {
+    mutating func readRepository() throws(RegistryError) -> Repository {
+        let id = try readEntityID()
+        let key = try BinaryReader.checked(RepositoryKey(try readString()))
+        let name = try readString()
+        let description = try readOptionalString()
+        let format = try readString()
+        let kind = try BinaryReader.checked(Repository.Kind(rawValue: try readString()))
+        return Repository(
+            id: id, key: key, name: name, description: description, format: format, kind: kind, isPublic: try readBool(),
+            quotaBytes: try readOptional { reader throws(RegistryError) in try reader.readInt64() }, upstreamURL: try readOptionalString(),
+            members: try readEach { reader throws(RegistryError) in try reader.readEntityID() }, settings: try readAttributes(),
+            created: try readTimestamp(), updated: try readTimestamp())
+    }
+
+    mutating func readTotals() throws(RegistryError) -> (usage: Usage, revision: Revision) {
+        (Usage(assets: try readInt64(), packages: try readInt64(), bytes: try readInt64()), try readRevision())
+    }
+
+    mutating func readStoredAsset() throws(RegistryError) -> StoredAsset {
+        let isRelease = try readBool()
+        return StoredAsset(asset: try readAsset(), isRelease: isRelease)
+    }
+
+    mutating func readCoordinates() throws(RegistryError) -> Coordinates {
+        switch try readUInt8() {
+        case 0: .repository(try readEntityID())
+        case 1: .package(try readEntityID(), try readPackageName())
+        case 2: .version(try readEntityID(), try readPackageName(), try readVersionName())
+        case 3: .asset(try readEntityID(), try readAssetPath())
+        default: throw BinaryReader.damaged
+        }
+    }
+
+    mutating func readVerdict(on blob: BlobID) throws(RegistryError) -> Verdict {
+        let state = try BinaryReader.checked(Verdict.State(rawValue: try readUInt8()))
+        return Verdict(blob: blob, state: state, inspector: try readString(), reason: try readString(), at: try readTimestamp())
+    }
+
+    mutating func readLearnedPage(_ repository: RepositoryID, view: String) throws(RegistryError) -> LearnedPage {
+        let block = try readManifest()
+        let absent = try readBool()
+        let etag = try readOptionalString()
+        let lastModified = try readOptionalString()
+        return LearnedPage(
+            repository: repository, view: view, block: block, absent: absent, etag: etag, lastModified: lastModified, fetched: try readTimestamp(),
+            freshUntil: try readTimestamp(), revision: try readRevision())
+    }
+
+    mutating func readRecord(_ kind: Record.Kind, id: String) throws(RegistryError) -> Record {
+        Record(kind: kind, id: id, unique: try readOptionalString(), value: try readPrefixed(), revision: try readRevision())
+    }
+
+    mutating func readOptionalString() throws(RegistryError) -> String? {
+        try readOptional { reader throws(RegistryError) in try reader.readString() }
+    }
+}
