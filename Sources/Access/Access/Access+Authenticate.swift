@@ -55,14 +55,14 @@ extension Access {
     private func authenticate(token: Secret, key: VerifiedCache.Key) async throws(RegistryError) -> Caller {
         if token.revealed.hasPrefix(TokenText.apiTokenPrefix) { return try await authenticate(apiToken: token, key: key) }
         guard let claims = signer.verify(token, for: [.access, .registry], at: world.now()) else { throw Access.badCredentials }
-        let expires = Timestamp(seconds: claims.exp)
-        if claims.token_type == .registry, claims.sub == Actor.anonymous.name {
+        let expires = claims.expires
+        if claims.purpose == .registry, claims.subject == Actor.anonymous.name {
             return Caller(anonymousWith: claims.access ?? [], expires: expires)
         }
-        guard let account = EntityID(claims.sub) else { throw Access.badCredentials }
+        guard let account = EntityID(claims.subject) else { throw Access.badCredentials }
         let epoch = verified.epoch(of: account)
         let caller =
-            switch claims.token_type {
+            switch claims.purpose {
             case .access: try await sessionCaller(claims, of: account)
             case .registry: try await rooted(claims.root, of: account).limited(to: claims.access ?? [], expires: expires)
             case .refresh: throw Access.badCredentials
@@ -72,10 +72,10 @@ extension Access {
     }
 
     private func sessionCaller(_ claims: Claims, of account: EntityID) async throws(RegistryError) -> Caller {
-        guard let family = claims.family_id.flatMap({ EntityID($0) }), let row = try await userRow(account), row.user.isActive,
+        guard let family = claims.family, let row = try await userRow(account), row.user.isActive,
             try await liveSession(family, of: row) != nil
         else { throw Access.badCredentials }
-        return try await caller(for: row, kind: .session, root: .session(family: family), expires: Timestamp(seconds: claims.exp))
+        return try await caller(for: row, kind: .session, root: .session(family: family), expires: claims.expires)
     }
 
     private func authenticate(apiToken text: Secret, key: VerifiedCache.Key) async throws(RegistryError) -> Caller {
@@ -99,8 +99,7 @@ extension Access {
     }
 
     /// The caller a registry token was issued to, as the first credential stands now.
-    private func rooted(_ root: String?, of account: EntityID) async throws(RegistryError) -> Caller {
-        guard let root = root.flatMap(CredentialRoot.init(text:)) else { throw Access.badCredentials }
+    private func rooted(_ root: CredentialRoot, of account: EntityID) async throws(RegistryError) -> Caller {
         switch root {
         case .none:
             throw Access.badCredentials
@@ -162,13 +161,5 @@ extension CredentialRoot {
             self = .apiToken(id)
         default: return nil
         }
-    }
-}
-
-extension PasswordHasher {
-    /// No password is longer than the policy allows: a longer guess is cut just past that, so that it costs no more and cannot match.
-    static func bounded(_ password: Secret) -> Secret {
-        guard password.revealed.utf8.count > PasswordPolicy.bytesMax else { return password }
-        return Secret(String(decoding: password.revealed.utf8.prefix(PasswordPolicy.bytesMax + 1), as: UTF8.self))
     }
 }

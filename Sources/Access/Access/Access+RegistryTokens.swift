@@ -26,7 +26,7 @@ extension Access {
         var user: User?
         if let account = caller.account { user = try await self.user(account) }
         let claims = claims(
-            for: user, purpose: .registry, lifetimeSeconds: lifetime, jti: world.newID(), root: caller.root.text, access: granted)
-        return (Secret(try signer.sign(claims)), lifetime, granted)
+            for: user, purpose: .registry, lifetimeSeconds: lifetime, jti: world.newID(), root: caller.root, access: granted)
+        return (Secret(signer.sign(claims)), lifetime, granted)
     }
 }

@@ -33,14 +33,14 @@ extension Access {
     /// its access tokens too.
     /// - Throws: `unauthenticated`.
     public func refresh(_ refreshToken: String, requestID: String) async throws(RegistryError) -> Session {
-        guard let claims = signer.verify(Secret(refreshToken), for: [.refresh], at: world.now()), let account = EntityID(claims.sub),
-            let family = claims.family_id.flatMap({ EntityID($0) }), let presented = EntityID(claims.jti)
+        guard let claims = signer.verify(Secret(refreshToken), for: [.refresh], at: world.now()), let account = EntityID(claims.subject),
+            let family = claims.family
         else { throw Access.badCredentials }
         guard let row = try await userRow(account), row.user.isActive, var session = try await liveSession(family, of: row) else {
             throw Access.badCredentials
         }
         let actor = Actor(name: row.user.username, account: account)
-        guard session.refresh == presented else {
+        guard session.refresh == claims.jti else {
             try await end(family, of: account, by: actor, requestID: requestID)
             log.warning("a used refresh token came back: its session was ended", metadata: ["account": "\(row.user.username)"])
             throw Access.badCredentials
@@ -56,13 +56,13 @@ extension Access {
             try await end(family, of: account, by: actor, requestID: requestID)
             throw Access.badCredentials
         }
-        return try issue(session, to: row.user)
+        return issue(session, to: row.user)
     }
 
     /// Ends the session a refresh token belongs to, used or not. A token that is no good ends nothing and is no error.
     public func logout(refreshToken: String, requestID: String) async throws(RegistryError) {
-        guard let claims = signer.verify(Secret(refreshToken), for: [.refresh], at: world.now()), let account = EntityID(claims.sub),
-            let family = claims.family_id.flatMap({ EntityID($0) })
+        guard let claims = signer.verify(Secret(refreshToken), for: [.refresh], at: world.now()), let account = EntityID(claims.subject),
+            let family = claims.family
         else { return }
         try await end(family, of: account, by: Actor(name: claims.username, account: account), requestID: requestID)
     }
@@ -91,7 +91,7 @@ extension Access {
         let actor = Actor(name: row.user.username, account: row.user.id)
         // Dropped sessions are void already or the oldest of too many; only the latter can be remembered.
         try await commit(parts, of: parts.count > 1 ? [row.user.id] : [], by: actor, requestID: requestID)
-        return try issue(session, to: row.user)
+        return issue(session, to: row.user)
     }
 
     /// Sessions that are over, and the oldest beyond the limit: each login cleans up behind earlier ones.
@@ -117,13 +117,13 @@ extension Access {
         }
     }
 
-    private func issue(_ session: SessionRow, to user: User) throws(RegistryError) -> Session {
+    private func issue(_ session: SessionRow, to user: User) -> Session {
         let accessSeconds = options.accessMinutes * 60
         let refreshSeconds = options.refreshDays * 86_400
         let access = claims(for: user, purpose: .access, lifetimeSeconds: accessSeconds, jti: world.newID(), family: session.family)
         let refresh = claims(for: user, purpose: .refresh, lifetimeSeconds: refreshSeconds, jti: session.refresh, family: session.family)
         return Session(
-            accessToken: Secret(try signer.sign(access)), refreshToken: Secret(try signer.sign(refresh)), expiresIn: accessSeconds,
+            accessToken: Secret(signer.sign(access)), refreshToken: Secret(signer.sign(refresh)), expiresIn: accessSeconds,
             refreshExpiresIn: refreshSeconds, mustChangePassword: user.mustChangePassword, user: user)
     }
 }

@@ -105,15 +105,14 @@ public final class Access: Sendable {
         }
     }
 
-    /// Whole seconds, as claims carry them.
     func claims(
-        for user: User?, purpose: TokenPurpose, lifetimeSeconds: Int64, jti: EntityID, family: EntityID? = nil, root: String? = nil,
+        for user: User?, purpose: TokenPurpose, lifetimeSeconds: Int64, jti: EntityID, family: EntityID? = nil, root: CredentialRoot = .none,
         access: [RegistryScope]? = nil
     ) -> Claims {
         let now = world.now()
         return Claims(
-            sub: user?.id.description ?? Actor.anonymous.name, username: user?.username ?? Actor.anonymous.name, email: user?.email ?? "",
-            is_admin: user?.isAdmin ?? false, iat: now.seconds, iat_ms: now.milliseconds, exp: now.adding(seconds: lifetimeSeconds).seconds,
-            token_type: purpose, jti: jti.description, family_id: family?.description, root: root, access: access)
+            subject: user?.id.description ?? Actor.anonymous.name, username: user?.username ?? Actor.anonymous.name, email: user?.email ?? "",
+            isAdmin: user?.isAdmin ?? false, issued: now, expires: Timestamp(seconds: now.adding(seconds: lifetimeSeconds).seconds),
+            purpose: purpose, jti: jti, family: family, root: root, access: access)
     }
 }

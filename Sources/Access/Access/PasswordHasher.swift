@@ -1,6 +1,5 @@
 import CArgon2
 import Core
-import Dispatch
 import Synchronization
 
 /// What one guess of a password costs (RFC 9106 section 4; the figures are OWASP's minimum for Argon2id).
@@ -19,31 +18,27 @@ public struct PasswordCost: Sendable, Hashable {
 /// Argon2id, a few at once: each holds megabytes and a core for tens of milliseconds, so neither an event loop nor a crowd of guesses may
 /// run it freely. Stored hashes are PHC strings (`$argon2id$v=19$m=..,t=..,p=..$salt$hash`).
 final class PasswordHasher: Sendable {
-    private struct State {
-        var running = 0
-        var waiting: [@Sendable () -> Void] = []
-    }
-
     private static let saltBytes = 16
     private static let hashBytes = 32
 
     private let cost: PasswordCost
-    private let atOnceMax: Int
-    private let waitingMax: Int
-    private let state = Mutex(State())
+    private let pool: BlockingPool
+    /// Hashes asked for and not answered yet: a flood of logins is refused, not remembered.
+    private let pending = Mutex(0)
+    private let pendingMax: Int
 
-    init(cost: PasswordCost, atOnceMax: Int, waitingMax: Int = 256) {
+    init(cost: PasswordCost, atOnceMax: Int, pendingMax: Int = 256) {
         self.cost = cost
-        self.atOnceMax = atOnceMax
-        self.waitingMax = waitingMax
+        self.pendingMax = pendingMax
+        pool = BlockingPool(threads: atOnceMax, name: "argon2")
     }
+
+    func salt(from world: World) -> [UInt8] { world.randomBytes(PasswordHasher.saltBytes) }
 
     func hash(_ password: Secret, salt: [UInt8]) async throws(RegistryError) -> String {
         let cost = cost
         return try await run { () throws(RegistryError) in try PasswordHasher.hash(password, salt: salt, cost: cost) }
     }
-
-    func salt(from world: World) -> [UInt8] { world.randomBytes(PasswordHasher.saltBytes) }
 
     /// Whether the password is the one that was hashed.
     func verify(_ password: Secret, against stored: String) async throws(RegistryError) -> Bool {
@@ -57,52 +52,25 @@ final class PasswordHasher: Sendable {
         return "$argon2id$v=19$m=\(cost.memoryKiB),t=\(cost.iterations),p=\(cost.parallelism)$\(salt)$\(hash)"
     }
 
+    /// No password is longer than the policy allows: a longer guess is cut just past that, so that it costs no more and cannot match.
+    static func bounded(_ password: Secret) -> Secret {
+        guard password.revealed.utf8.count > PasswordPolicy.bytesMax else { return password }
+        return Secret(String(decoding: password.revealed.utf8.prefix(PasswordPolicy.bytesMax + 1), as: UTF8.self))
+    }
+
     private func run<Value: Sendable>(
         _ work: @escaping @Sendable () throws(RegistryError) -> Value
     ) async throws(RegistryError) -> Value {
-        let result: Result<Value, RegistryError> = await withCheckedContinuation { continuation in
-            submit(
-                refused: { continuation.resume(returning: .failure(PasswordHasher.overloaded)) },
-                job: { continuation.resume(returning: Result { () throws(RegistryError) in try work() }) })
+        let isAdmitted = pending.withLock { pending in
+            guard pending < pendingMax else { return false }
+            pending += 1
+            return true
         }
-        return try result.get()
-    }
-
-    private static var overloaded: RegistryError {
-        RegistryError(.unavailable, subject: .request, reason: "too many logins at once: try again", retryAfterSeconds: 1)
-    }
-
-    private func submit(refused: () -> Void, job: @escaping @Sendable () -> Void) {
-        enum Outcome { case start, wait, refuse }
-        let outcome = state.withLock { state -> Outcome in
-            if state.running < atOnceMax {
-                state.running += 1
-                return .start
-            }
-            guard state.waiting.count < waitingMax else { return .refuse }
-            state.waiting.append(job)
-            return .wait
+        guard isAdmitted else {
+            throw RegistryError(.unavailable, subject: .request, reason: "too many logins at once: try again", retryAfterSeconds: 1)
         }
-        switch outcome {
-        case .start: DispatchQueue.global().async { self.drain(startingWith: job) }
-        case .wait: break
-        case .refuse: refused()
-        }
-    }
-
-    /// One worker: takes jobs as long as there are any.
-    private func drain(startingWith first: @escaping @Sendable () -> Void) {
-        var job: (@Sendable () -> Void)? = first
-        while let current = job {
-            current()
-            job = state.withLock { state in
-                if state.waiting.isEmpty {
-                    state.running -= 1
-                    return nil
-                }
-                return state.waiting.removeFirst()
-            }
-        }
+        defer { pending.withLock { $0 -= 1 } }
+        return try await pool.run(work)
     }
 
     private static func hash(_ password: Secret, salt: [UInt8], cost: PasswordCost) throws(RegistryError) -> String {

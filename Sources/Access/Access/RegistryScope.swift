@@ -1,4 +1,5 @@
 public import Core
+import Parsing
 
 /// What a registry token is good for: actions on one name, as docker asks for it (`repository:docker-local/app:pull,push`).
 ///
@@ -42,21 +43,12 @@ public struct RegistryScope: Sendable, Hashable {
 }
 
 /// In a token's `access` claim, as docker's own servers write it: `{"type":"repository","name":..,"actions":["pull"]}`.
-extension RegistryScope: Codable {
-    private enum CodingKeys: String, CodingKey { case type, name, actions }
+extension RegistryScope {
+    var json: JSON { ["type": "repository", "name": .string(name), "actions": .array(actionNames.map { .string($0) })] }
 
-    public init(from decoder: any Decoder) throws {
-        let container = try decoder.container(keyedBy: CodingKeys.self)
-        name = try container.decode(String.self, forKey: .name)
-        let words = try container.decode([String].self, forKey: .actions)
-        actions = words.reduce(into: []) { $0.formUnion(RegistryScope.actions[$1] ?? []) }
-    }
-
-    public func encode(to encoder: any Encoder) throws {
-        var container = encoder.container(keyedBy: CodingKeys.self)
-        try container.encode("repository", forKey: .type)
-        try container.encode(name, forKey: .name)
-        try container.encode(actionNames, forKey: .actions)
+    init?(_ json: JSON) {
+        guard json["type"]?.string == "repository", let name = json["name"]?.string, let words = json["actions"]?.array else { return nil }
+        self.init(name: name, actions: words.reduce(into: []) { $0.formUnion(RegistryScope.actions[$1.string ?? ""] ?? []) })
     }
 
     /// `pull`, `push`, `delete`.

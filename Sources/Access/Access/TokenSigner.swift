@@ -1,29 +1,57 @@
 import Core
 import Crypto
-import FoundationEssentials
+import Parsing
 
 /// What a signed token is for. A token is good for its one purpose only.
-enum TokenPurpose: String, Codable, Sendable {
+enum TokenPurpose: String, Sendable {
     case access, refresh, registry
 }
 
-/// The claims of a signed token (RFC 7519), under the names compatible clients read.
-struct Claims: Codable, Sendable, Equatable {
-    /// The account's id; `anonymous` for a registry token nobody logged in for.
-    var sub: String
+/// The claims of a signed token (RFC 7519), written under the names compatible clients read.
+struct Claims: Sendable, Equatable {
+    /// `sub`: the account's id; `anonymous` for a registry token nobody logged in for.
+    var subject: String
     var username: String
     var email: String
-    var is_admin: Bool
-    var iat: Int64
-    var iat_ms: Int64
-    var exp: Int64
-    var token_type: TokenPurpose
-    var jti: String
+    /// For clients to show; what counts is the account as it is when the token comes back.
+    var isAdmin: Bool
+    /// `iat` in seconds, `iat_ms` in milliseconds.
+    var issued: Timestamp
+    /// `exp`, whole seconds.
+    var expires: Timestamp
+    var purpose: TokenPurpose
+    var jti: EntityID
     /// The session the token belongs to.
-    var family_id: String?
-    /// Registry tokens: what else must still hold (`token:<id>`, `password:<epoch>`), and what was granted.
-    var root: String?
+    var family: EntityID?
+    /// Registry tokens: what else must still hold, and what was granted.
+    var root: CredentialRoot = .none
     var access: [RegistryScope]?
+
+    var json: JSON {
+        .object(present: [
+            "sub": .string(subject), "username": .string(username), "email": .string(email), "is_admin": .bool(isAdmin),
+            "iat": JSON(issued.seconds), "iat_ms": JSON(issued.milliseconds), "exp": JSON(expires.seconds),
+            "token_type": .string(purpose.rawValue), "jti": .string(jti.description), "family_id": family.map { .string($0.description) },
+            "root": root.text.map { .string($0) }, "access": access.map { .array($0.map(\.json)) },
+        ])
+    }
+}
+
+extension Claims {
+    init?(_ json: JSON) {
+        guard let subject = json["sub"]?.string, let username = json["username"]?.string, let email = json["email"]?.string,
+            let isAdmin = json["is_admin"]?.bool, let issued = json["iat_ms"]?.int64, let expires = json["exp"]?.int64,
+            let purpose = json["token_type"]?.string.flatMap(TokenPurpose.init(rawValue:)), let jti = json["jti"]?.string.flatMap({ EntityID($0) })
+        else { return nil }
+        self.init(
+            subject: subject, username: username, email: email, isAdmin: isAdmin, issued: Timestamp(milliseconds: issued),
+            expires: Timestamp(seconds: expires), purpose: purpose, jti: jti, family: json["family_id"]?.string.flatMap { EntityID($0) })
+        if let text = json["root"]?.string {
+            guard let root = CredentialRoot(text: text) else { return nil }
+            self.root = root
+        }
+        access = json["access"]?.array?.compactMap(RegistryScope.init)
+    }
 }
 
 /// Signs and verifies tokens with HMAC-SHA256 (RFC 7515, RFC 7518 section 3.2).
@@ -54,14 +82,8 @@ struct TokenSigner: Sendable {
 
     static func isSigned(_ text: String) -> Bool { text.hasPrefix(header) }
 
-    func sign(_ claims: Claims) throws(RegistryError) -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        let payload: Data
-        do { payload = try encoder.encode(claims) } catch {
-            throw RegistryError(.internal, subject: .request, reason: "a token could not be written", cause: String(describing: error))
-        }
-        let signed = TokenSigner.header + HeaderText.encodeBase64URL(Array(payload))
+    func sign(_ claims: Claims) -> String {
+        let signed = TokenSigner.header + HeaderText.encodeBase64URL(claims.json.encoded())
         let signature = HMAC<SHA256>.authenticationCode(for: Array(signed.utf8), using: key)
         return signed + "." + HeaderText.encodeBase64URL(Array(signature))
     }
@@ -73,8 +95,8 @@ struct TokenSigner: Sendable {
             let signature = HeaderText.decodeBase64URL(text[text.index(after: dot)...]),
             HMAC<SHA256>.isValidAuthenticationCode(signature, authenticating: Array(text[..<dot].utf8), using: key),
             let payload = HeaderText.decodeBase64URL(text[..<dot].dropFirst(TokenSigner.header.count)),
-            let claims = try? JSONDecoder().decode(Claims.self, from: Data(payload)),
-            purposes.contains(claims.token_type), now.seconds < claims.exp
+            let json = try? JSON.parse(payload, budget: Budget(bytes: TokenSigner.bytesMax, depth: 8, items: 1024)),
+            let claims = Claims(json), purposes.contains(claims.purpose), now < claims.expires
         else { return nil }
         return claims
     }
