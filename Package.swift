@@ -105,7 +105,7 @@ let package = Package(
         tests("ParsingTests", ["Core", "Parsing", .nioCore]),
         tests("FrontendKitTests", ["Core", "FrontendKit", .httpTypes]),
         tests("OutboundTests", ["Core", "Outbound", "TestSupport", .nioCore, .nioPosix, .nioHTTP1]),
-        tests("AccessTests", ["Core", "Catalog", "Access", "TestSupport"]),
+        tests("AccessTests", ["Core", "Catalog", "Parsing", "Access", "TestSupport", .crypto, .logging]),
         tests(
             "RegistryTests",
             [
