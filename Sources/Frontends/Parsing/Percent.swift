@@ -7,10 +7,12 @@ public enum Percent {
     }
 
     /// Decodes `%XX` to the bytes themselves; nil for a broken escape.
-    public static func decodeBytes(_ text: some StringProtocol) -> [UInt8]? {
+    public static func decodeBytes(_ text: some StringProtocol) -> [UInt8]? { decodeBytes(text.utf8) }
+
+    static func decodeBytes(_ text: some Sequence<UInt8>) -> [UInt8]? {
         var result: [UInt8] = []
-        result.reserveCapacity(text.utf8.count)
-        var rest = text.utf8.makeIterator()
+        result.reserveCapacity(text.underestimatedCount)
+        var rest = text.makeIterator()
         while let byte = rest.next() {
             guard byte == UInt8(ascii: "%") else {
                 result.append(byte)

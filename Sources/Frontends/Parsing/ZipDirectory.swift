@@ -142,8 +142,11 @@ extension ZipDirectory.Record {
 enum ZipName {
     static func check(_ bytes: [UInt8]) throws(RegistryError) -> String {
         guard let name = String(validating: bytes, as: UTF8.self) else { throw refused("zip", "an entry's name is not UTF-8") }
-        let segments = name.split(separator: "/", omittingEmptySubsequences: false)
-        guard !name.isEmpty, bytes.first != UInt8(ascii: "/"), !segments.contains(".."), !bytes.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
+        // By bytes: a combining mark behind a slash makes another character of it for Swift, but not for a file system.
+        let segments = bytes.split(separator: UInt8(ascii: "/"))
+        guard !name.isEmpty, bytes.first != UInt8(ascii: "/"), !segments.contains(where: { $0.elementsEqual("..".utf8) }),
+            !bytes.contains(where: { $0 < 0x20 || $0 == 0x7F })
+        else {
             throw refused("zip", "an entry's name is empty, absolute, leads upwards or holds a control character")
         }
         return name
