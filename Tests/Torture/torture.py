@@ -104,66 +104,73 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
+class Place:
+    """Where bytes must be once the request that put them there was answered."""
+
+    def __init__(self, path, content):
+        self.path, self.digest, self.acked = path, sha256(content), False
+
+
 class Upload:
     """One upload of a round: how it is sent and where its bytes are read. The content comes from the seed, so that none is kept in memory."""
 
-    def __init__(self, seed, number):
-        self.seed, self.number, self.places, self.acked = seed, number, [], False
+    def __init__(self, seed, number, write):
+        self.seed, self.number, self.write, self.places, self.acked = seed, number, write, {}, False
         self.kind = random.Random(f"{seed}/{number}/kind").choices(["generic", "oci", "pypi"], [6, 3, 2])[0]
 
-    def send(self, client, intend):
-        """Sends everything; `intend` is told the places before each request that makes them."""
+    def send(self, client):
+        """Sends everything, also a second time; gives the number of bytes."""
         r = random.Random(f"{self.seed}/{self.number}/content")
-        self.places = []
         content = r.randbytes(int(2 ** r.uniform(10, 23.58)))  # 1 KiB to 12 MiB, small ones as often as large
-        getattr(self, self.kind)(client, content, intend)
+        getattr(self, self.kind)(client, content)
+        self.acked = True
         return len(content)
 
-    def place(self, path, content, intend):
-        self.places.append((path, sha256(content)))
-        intend(self, path, sha256(content))
+    def put(self, client, statuses, place, content, *call):
+        """Intent on the ledger, the request, its acknowledgement on the ledger."""
+        known = self.places.setdefault(place, Place(place, content))
+        self.write("intent", self.number, known.digest, place)
+        client.must(statuses, *call)
+        known.acked = True
+        self.write("ack", self.number, known.digest, place)
 
-    def generic(self, client, content, intend):
+    def generic(self, client, content):
         path = f"load/{self.number % 7}/{self.number}/file.bin"
-        self.place(f"/general/gen/{path}", content, intend)
-        client.must([200, 201], "PUT", f"/api/v1/repositories/gen/artifacts/{path}", content)
+        self.put(client, [200, 201], f"/general/gen/{path}", content, "PUT", f"/api/v1/repositories/gen/artifacts/{path}", content)
 
-    def oci(self, client, content, intend):
+    def oci(self, client, content):
         name = f"img/app{self.number % 5}"
         config = json.dumps({"architecture": "amd64", "os": "linux", "n": self.number, "rootfs": {"type": "layers", "diff_ids": []}}).encode()
         for blob in (content, config):
             digest = "sha256:" + sha256(blob)
-            self.place(f"/v2/{name}/blobs/{digest}", blob, intend)
             location = client.must([202], "POST", f"/v2/{name}/blobs/uploads/").getheader("Location")
             path = location if location.startswith("/") else "/" + location.split("/", 3)[3]
-            client.must([201], "PUT", path + ("&" if "?" in path else "?") + "digest=" + digest, blob)
+            self.put(client, [201], f"/v2/{name}/blobs/{digest}", blob, "PUT", path + ("&" if "?" in path else "?") + "digest=" + digest, blob)
         manifest = json.dumps({
             "schemaVersion": 2, "mediaType": MANIFEST,
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "sha256:" + sha256(config), "size": len(config)},
             "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "sha256:" + sha256(content), "size": len(content)}],
         }).encode()
-        self.place(f"/v2/{name}/manifests/t{self.number}", manifest, intend)
-        client.must([201], "PUT", f"/v2/{name}/manifests/t{self.number}", manifest, MANIFEST)
+        place = f"/v2/{name}/manifests/t{self.number}"
+        self.put(client, [201], place, manifest, "PUT", place, manifest, MANIFEST)
 
-    def pypi(self, client, content, intend):
-        # Hexadecimal text of a quarter of it: a wheel's zip compresses that back to about an eighth of the whole.
+    def pypi(self, client, content):
+        # Hexadecimal text, so that the zip has something to compress.
         file, wheel = packages.wheel(f"load-{self.number}", "1.0", content[: len(content) // 4].hex())
-        self.place(f"/pypi/py/simple/load-{self.number}/{file}", wheel, intend)
         fields = {":action": "file_upload", "protocol_version": "1", "metadata_version": "2.1", "name": f"load-{self.number}", "version": "1.0",
                   "filetype": "bdist_wheel", "pyversion": "py3", "sha256_digest": sha256(wheel)}
         parts = "".join(f'--b0und\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items())
         parts += f'--b0und\r\nContent-Disposition: form-data; name="content"; filename="{file}"\r\n\r\n'
-        client.must([200], "POST", "/pypi/py/", parts.encode() + wheel + b"\r\n--b0und--\r\n", "multipart/form-data; boundary=b0und")
+        form = parts.encode() + wheel + b"\r\n--b0und--\r\n"
+        place = f"/pypi/py/simple/load-{self.number}/{file}"
+        self.put(client, [200], place, wheel, "POST", "/pypi/py/", form, "multipart/form-data; boundary=b0und")
 
     def judge(self, client):
-        """What is wrong now, in words; empty when all is well."""
-        for path, wanted in self.places:
-            status, body, _ = client.call("GET", path)
-            if status == 200 and sha256(body) == wanted:
-                continue
-            if status == 404 and not self.acked:
-                continue
-            yield f"{path}: status {status}, {len(body)} bytes, acknowledged: {self.acked}"
+        """What is wrong now, in words; nothing when all is well."""
+        for place in self.places.values():
+            status, body, _ = client.call("GET", place.path)
+            if not (status == 200 and sha256(body) == place.digest or status == 404 and not place.acked):
+                yield f"{place.path}: status {status}, {len(body)} bytes, acknowledged: {place.acked}"
 
 
 class Load:
@@ -179,18 +186,13 @@ class Load:
             self.ledger.write(" ".join(map(str, words)) + "\n")
             self.ledger.flush()
 
-    def intend(self, upload, path, digest):
-        self.write("intent", upload.number, digest, path)
-
     def next(self):
         with self.lock:
             self.number += 1
-            return Upload(self.seed, self.number)
+            return Upload(self.seed, self.number, self.write)
 
     def perform(self, upload, client):
-        size = upload.send(client, self.intend)
-        self.write("ack", upload.number)
-        upload.acked = True
+        size = upload.send(client)
         with self.lock:
             self.acked += 1
         return size
@@ -262,8 +264,18 @@ def main():
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
 
-    chance = random.Random(options.seed)
     server = Server(options.binary, options.folder)
+    # Whatever ends this script ends the server: SIGTERM becomes an exit, and exits pass here.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        torture(server, options)
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            server.kill()
+
+
+def torture(server, options):
+    chance = random.Random(options.seed)
     server.start()
     authorization = set_up(server)
     everything, lost, slowest = [], [], 0.0
