@@ -11,7 +11,7 @@ import Testing
         ("Index/OrderedStore", ["CRocksDB"]),
         ("Index/Catalog", []),
         ("Index/RocksCatalog", ["Catalog", "OrderedStore"]),
-        ("BlobStore/BlobStore", ["OrderedStore"]),
+        ("BlobStore/BlobStore", ["CBlobStore", "OrderedStore"]),
         ("Frontends/Kit", ["HTTPTypes"]),
         ("Frontends/Parsing", ["CZlib"]),
         ("Outbound/Outbound", ["CCurl"]),

@@ -7,10 +7,16 @@ import Testing
     static let fileLinesWarn = 700
     static let fileLinesMax = 1000
 
-    @Test("no line is longer than 150 columns")
+    /// A word this long (a token, a key as a test vector) cannot be broken, and excuses its line.
+    static let wordMin = 100
+
+    @Test("no line is longer than 150 columns, unless one unbreakable word makes it so")
     func columns() {
         let offenders = (Tree.sources + Tree.tests).flatMap { file in
-            file.lines.indices.filter { file.lines[$0].count > Self.columnsMax }.map { "\(file.path):\($0 + 1)" }
+            file.lines.indices.filter { number in
+                let line = file.lines[number]
+                return line.count > Self.columnsMax && !line.split(separator: " ").contains { $0.count >= Self.wordMin }
+            }.map { "\(file.path):\($0 + 1)" }
         }
         #expect(offenders == [])
     }
