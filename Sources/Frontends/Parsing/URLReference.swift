@@ -12,8 +12,8 @@ public struct URLReference: Sendable, Hashable, CustomStringConvertible {
     public var fragment: String?
 
     /// Splits a reference, absolute or relative.
-    /// - Throws: `invalid` for characters no URI holds (spaces, controls, `\`, `<`, `>`, `"`, anything beyond ASCII), for a broken escape, beyond 8 KiB, and for an
-    ///   absolute reference that is neither http nor https or has no host.
+    /// - Throws: `invalid` for characters no URI holds (spaces, controls, `\`, `<`, `>`, `"`, anything beyond ASCII), for a broken escape,
+    ///   beyond 8 KiB, and for an absolute reference that is neither http nor https or has no host.
     public static func parse(_ text: some StringProtocol) throws(RegistryError) -> URLReference {
         let text = String(text)
         guard text.utf8.count <= bytesMax else { throw refused("url", "a URL may have at most \(bytesMax) bytes") }
