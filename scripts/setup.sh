@@ -33,8 +33,9 @@ ensure_system_packages() {
 
 ensure_swift() {
     have swift || fail "swift is not on the PATH: install Swift 6.3 or later (swift.org/install), then run this again"
-    local version
-    version=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p' | head -n 1)
+    local said version
+    said=$(swift --version 2>&1) || fail "swift does not start: $said"
+    version=$(sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p' <<<"$said" | head -n 1)
     printf '6.3\n%s\n' "$version" | sort -V -C || fail "Swift ${version:-of an unknown version} is too old: 6.3 or later is needed"
 }
 

@@ -79,11 +79,15 @@ wrap() {
     cat >"$tools/bin/$program" <<WRAPPER
 #!/bin/sh
 here=\$(CDPATH= cd -- "\$(dirname -- "\$0")/.." && pwd)
-for folder in "\$here"/unpacked/usr/lib/*-linux-gnu; do LD_LIBRARY_PATH=\$folder\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}; done
+for folder in "\$here"/unpacked/usr/lib/*-linux-gnu "\$here"/unpacked/lib/*-linux-gnu; do LD_LIBRARY_PATH=\$folder\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}; done
 export LD_LIBRARY_PATH
 exec "\$here${path#"$tools"}" "\$@"
 WRAPPER
     chmod +x "$tools/bin/$program"
+    # 127: the loader lacks a library. A wrapper that cannot work is not left on the PATH.
+    local code=0
+    "$tools/bin/$program" --version >/dev/null 2>&1 || code=$?
+    [[ $code != 127 ]] || { rm "$tools/bin/$program"; return 1; }
 }
 
 # ensure_program NAME: true when NAME can be run afterwards, from the machine or unpacked.

@@ -69,3 +69,30 @@ head -c 10 "$wired" >ten
 check "a file: its first ten bytes" all status 206 -r 0-9 "$file" -- body_is_file ten
 check "a file: 304 for its ETag" all status 200 -I "$file" -- not_modified "$file"
 check "the sidecar answers HEAD" status 200 -I "${file%%#*}.metadata"
+
+page() { status 200 -H "Accept: $v1+json" "$index/wired/"; }
+check "a release is yanked, with a reason (PEP 592)" all status 200 "${admin[@]}" -X PUT -d 'it eats files' "$url/pypi/py/wired/2.0/yank" -- page -- \
+    json_is 'd["files"][0]["yanked"]' 'it eats files' -- status 200 -H 'Accept: text/html' "$index/wired/" -- body_says 'data-yanked="it eats files"'
+check "... still served to who names it" status 200 "$file"
+check "... and can be brought back" all status 200 "${admin[@]}" -X DELETE "$url/pypi/py/wired/2.0/yank" -- page -- json_is 'd["files"][0].get("yanked", False)' False
+check "... by who may write" status 403 -u "reader:$user_password" -X PUT -d no "$url/pypi/py/wired/2.0/yank"
+
+# An attestation as PEP 740 wants it; who signs is not judged here, that it speaks of this very file is.
+attest() { # FILE DIGEST
+    python3 -c 'import base64, json, sys
+statement = {"_type": "https://in-toto.io/Statement/v1", "subject": [{"name": sys.argv[1], "digest": {"sha256": sys.argv[2]}}],
+             "predicateType": "https://docs.pypi" + ".org/attestations/publish/v1", "predicate": None}
+text = base64.b64encode(json.dumps(statement).encode()).decode()
+print(json.dumps([{"version": 1, "verification_material": {"certificate": "eA==", "transparency_entries": [{}]},
+                   "envelope": {"statement": text, "signature": "eA=="}}]))' "$1" "$2"
+}
+package wheel wire attested 1.0 >/dev/null
+attested=wire/attested-1.0-py3-none-any.whl
+attest attested-1.0-py3-none-any.whl "$(sha256 "$wired")" >wrong.json
+attest attested-1.0-py3-none-any.whl "$(sha256 "$attested")" >right.json
+check "an attestation about other bytes is 400" post 400 "$attested" attested 1.0 -F "attestations=<wrong.json"
+check "a file is uploaded with its attestation (PEP 740)" post 200 "$attested" attested 1.0 -F "attestations=<right.json"
+check "... and the page says where its provenance is" all status 200 -H "Accept: $v1+json" "$index/attested/" -- body_says '"provenance": ?"[^"]+"'
+provenance=$(python3 -c 'import json, sys, urllib.parse; print(urllib.parse.urljoin(sys.argv[2], json.load(open(sys.argv[1]))["files"][0].get("provenance") or "none"))' \
+    "$scratch/body" "$index/attested/" || true)
+check "... which can be read" all status 200 "$provenance" -- json_is 'len(d["attestation_bundles"][0]["attestations"])' 1
