@@ -97,14 +97,15 @@ let package = Package(
 
         // Tests mirror the tree.
         .target(
-            name: "TestSupport", dependencies: ["Core", "Catalog", "FrontendKit", "Parsing", .nioCore, .httpTypes], path: "Tests/Support",
-            swiftSettings: strict),
+            name: "TestSupport",
+            dependencies: ["Core", "Catalog", "FrontendKit", "Parsing", .nioCore, .nioPosix, .nioHTTP1, .nioSSL, .httpTypes],
+            path: "Tests/Support", swiftSettings: strict),
         tests("CoreTests", ["Core"]),
         tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport", .logging]),
         tests("BlobStoreTests", ["CBlobStore", "Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore, .logging]),
         tests("ParsingTests", ["Core", "Parsing", .nioCore]),
         tests("FrontendKitTests", ["Core", "FrontendKit", .httpTypes]),
-        tests("OutboundTests", ["Core", "Outbound", "TestSupport", .nioCore, .nioPosix, .nioHTTP1]),
+        tests("OutboundTests", ["Core", "Outbound", "TestSupport", .nioCore, .logging]),
         tests("AccessTests", ["Core", "Catalog", "Parsing", "Access", "TestSupport", .crypto, .logging]),
         tests(
             "RegistryTests",
