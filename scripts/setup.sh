@@ -40,11 +40,11 @@ ensure_swift() {
 }
 
 # ensure_built [tests]: $granary is the server afterwards; with `tests` the test bundle is built too, by the same flags, so nothing is compiled twice.
-# GRANARY_BINARY names a server that is already built.
+# SERVER_BINARY names a server that is already built (no GRANARY_ name: those are settings of the server, which refuses ones it does not know).
 ensure_built() {
-    if [[ -n ${GRANARY_BINARY:-} ]]; then
-        granary=$GRANARY_BINARY
-        [[ -x $granary ]] || fail "GRANARY_BINARY is $granary, which is no program"
+    if [[ -n ${SERVER_BINARY:-} ]]; then
+        granary=$SERVER_BINARY
+        [[ -x $granary ]] || fail "SERVER_BINARY is $granary, which is no program"
         return
     fi
     ensure_swift
@@ -55,5 +55,5 @@ ensure_built() {
     swift build --package-path "$root" "${build_flags[@]}" "${what[@]}" >&2
     granary=$(swift build --package-path "$root" "${build_flags[@]}" --show-bin-path)/granary
     [[ -x $granary ]] || fail "the build left no $granary"
-    export GRANARY_BINARY=$granary
+    export SERVER_BINARY=$granary
 }

@@ -4,7 +4,7 @@
 #   check "claim" COMMAND...              holds when the command succeeds
 #   refused "claim" TEXT COMMAND...       holds when it fails and says TEXT (an extended regular expression)
 #   check "claim" status 404 URL ...      holds when curl gets that status; `header NAME` and `body` then tell of that answer
-#   needs TOOL "claim" && check ...       a missing tool is skipped with its reason here, and a failure in CI
+#   if needs TOOL "claim"; then ...       a missing tool is skipped with its reason here, and a failure in CI
 source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
 
 suite=$(basename "$(dirname "$(realpath "$0")")")
@@ -51,16 +51,21 @@ refused() {
     fi
 }
 
+# needs TOOL CLAIM: false when it is not there, which CI counts as a failure. `wants` is for tools from a suite that moves: absent, never a failure.
 needs() {
-    local tool=$1 claim=$2
-    have "$tool" && return
+    have "$1" && return
     if [[ $in_ci == true ]]; then
-        echo "$tool is required in CI" >"$scratch/out"
-        fails "$claim"
-    else
-        skipped=$((skipped + 1))
-        printf 'skip  %s (no %s here)\n' "$claim" "$tool"
+        echo "$1 is required in CI" >"$scratch/out"
+        fails "$2"
+        return 1
     fi
+    wants "$@"
+}
+
+wants() {
+    have "$1" && return
+    skipped=$((skipped + 1))
+    printf 'skip  %s (no %s here)\n' "$2" "$1"
     return 1
 }
 
@@ -130,7 +135,7 @@ start_granary() {
     local port_file=$scratch/port listen=127.0.0.1:${port:-0}
     : "${data:=$scratch/data}" "${server_log:=$scratch/server.log}" "${password:=$(openssl rand -hex 16)}"
     rm -f "$port_file"
-    ADMIN_PASSWORD=$password start "$server_log" "${GRANARY_BINARY:?scripts/clients builds it}" serve \
+    ADMIN_PASSWORD=$password start "$server_log" "${SERVER_BINARY:?scripts/clients builds it}" serve \
         --data "$data" --listen "$listen" --port-file "$port_file" "$@"
     granary_pid=$started_pid
     wait_until 60 test -s "$port_file" -o ! -d "/proc/$granary_pid" || true
