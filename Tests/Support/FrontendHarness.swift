@@ -18,6 +18,13 @@ public struct FrontendHarness: Sendable {
         public let status: Int
         public let fields: HTTPFields
         public let body: [UInt8]
+
+        public init(status: Int, fields: HTTPFields, body: [UInt8]) {
+            self.status = status
+            self.fields = fields
+            self.body = body
+        }
+
         public var text: String { String(decoding: body, as: UTF8.self) }
 
         /// Status, fields in order of their names, and the body: for comparing whole answers.

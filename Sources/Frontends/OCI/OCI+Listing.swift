@@ -29,9 +29,9 @@ extension OCIFrontend {
         let last = page.last ?? ""
         var names: [String] = []
         for prefix in try await prefixes(port) where names.count <= page.count {
-            guard prefix.utf8.lexicographicallyPrecedes(last.utf8) == false || last.hasPrefix(prefix) else { continue }
-            guard let key = RepositoryKey(prefix.dropLast()) else { continue }
-            let after = last.hasPrefix(prefix) ? String(last.dropFirst(prefix.count)) : nil
+            let isInside = last.hasPrefix(prefix)
+            guard isInside || last.utf8.lexicographicallyPrecedes(prefix.utf8), let key = RepositoryKey(prefix.dropLast()) else { continue }
+            let after = isInside ? String(last.dropFirst(prefix.count)) : nil
             let facts = try await port.port(for: key).facts(in: .packages, after: after, limit: page.count + 1 - names.count)
             names += facts.packages.map { prefix + $0.name.text }
         }

@@ -60,7 +60,10 @@ enum OCIErrors {
         let status = HTTPResponse.Status(code: failure.code.status)
         switch failure.code {
         case .notFound, .gone: return missing(failure.subject, at: place)
-        case .invalid: return (invalid(failure.subject, at: place), status)
+        case .invalid:
+            // A virtual repository takes no writes: to these clients that is an operation it does not have.
+            if case .repository = failure.subject { return (.unsupported, .methodNotAllowed) }
+            return (invalid(failure.subject, at: place), status)
         case .digestMismatch: return (.digestInvalid, status)
         case .tooLarge: return (.sizeInvalid, status)
         case .rangeUnsatisfiable: return (.blobUploadInvalid, status)
