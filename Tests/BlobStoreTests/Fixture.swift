@@ -43,6 +43,11 @@ struct Fixture {
         blobs = try BlobStore(at: directory.file("data"), store: index, options: options, world: clock.world, log: Fixture.log)
     }
 
+    /// The same store, opened again: nothing is verified or open, and the newest segment is recovered.
+    func reopened(_ options: BlobStore.Options = Fixture.options) throws -> BlobStore {
+        try BlobStore(at: directory.file("data"), store: index, options: options, world: clock.world, log: Fixture.log)
+    }
+
     static var log: Logger {
         var log = Logger(label: "test")
         log.logLevel = .critical

@@ -8,6 +8,13 @@ extension BlobStore {
     /// - Returns: nil when there is no such blob.
     /// - Throws: `corrupt`, naming the blob, when its bytes are damaged or missing.
     public func content(of id: BlobID) async throws(RegistryError) -> BlobContent? {
+        do throws(RegistryError) { return try await verifiedContent(of: id) } catch {
+            if error.code == .corrupt, case .store = error.subject { throw BlobStore.corrupt(id, error.reason, cause: error.cause) }
+            throw error
+        }
+    }
+
+    private func verifiedContent(of id: BlobID) async throws(RegistryError) -> BlobContent? {
         guard let location = try await location(of: id) else { return nil }
         if location.length <= BlobStore.readInMemoryBytesMax {
             return try await pool.run { [self] () throws(RegistryError) in try readWhole(id, at: location, isWaiting: true) }
@@ -156,8 +163,8 @@ extension BlobStore {
         return BlobContent(.memory(buffer.getSlice(at: before, length: length) ?? ByteBuffer()))
     }
 
-    static func corrupt(_ id: BlobID, _ what: String) -> RegistryError {
-        RegistryError(.corrupt, subject: .blob(id.description), reason: "the stored blob cannot be served: \(what)")
+    static func corrupt(_ id: BlobID, _ what: String, cause: String? = nil) -> RegistryError {
+        RegistryError(.corrupt, subject: .blob(id.description), reason: "the stored blob cannot be served: \(what)", cause: cause)
     }
 }
 

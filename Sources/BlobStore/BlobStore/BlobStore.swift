@@ -90,7 +90,7 @@ public final class BlobStore: Sendable {
         }
         blobs = BlobDirectory(at: directory + "/blobs")
         segments = try Segments(
-            in: directory + "/segments", bytesMax: options.segmentBytesMax, gauge: gauge, pool: pool, world: world, log: log
+            in: directory + "/segments", bytesMax: options.segmentBytesMax, gauge: gauge, world: world, log: log
         ) { entry, segment throws(RegistryError) in
             guard let row = try store.get(entry.id.bytes, in: .blobLocations) else { return false }
             return try BlobLocation(row) == BlobLocation(.segment(segment, offset: entry.offset), length: entry.length)

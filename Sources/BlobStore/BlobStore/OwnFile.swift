@@ -47,18 +47,25 @@ final class TemporaryFile: Sendable {
     /// Only where the file system knows no unnamed files.
     private let name: String?
 
-    init(in directory: BlobDirectory, named name: @autoclosure () -> String) throws(RegistryError) {
+    /// Unnamed in `directory`; named `name` where the file system knows no unnamed files.
+    convenience init(in directory: BlobDirectory, named name: @autoclosure () -> String) throws(RegistryError) {
         let descriptor = Glibc.open(directory.path, O_RDWR | Disk.unnamed | O_CLOEXEC, mode_t(0o600))
         if descriptor >= 0 {
-            file = OpenFile(owning: descriptor)
-            self.name = nil
+            self.init(OpenFile(owning: descriptor), named: nil)
             return
         }
         let number = errno
         guard number == EOPNOTSUPP || number == EISDIR || number == EINVAL else { throw Disk.error(number, while: "open O_TMPFILE") }
-        let path = name()
-        file = try Disk.open(path, O_RDWR | O_CREAT | O_EXCL)
-        self.name = path
+        try self.init(named: name())
+    }
+
+    convenience init(named name: String) throws(RegistryError) {
+        self.init(try Disk.open(name, O_RDWR | O_CREAT | O_EXCL), named: name)
+    }
+
+    private init(_ file: OpenFile, named name: String?) {
+        self.file = file
+        self.name = name
     }
 
     deinit {

@@ -91,7 +91,7 @@ extension BlobID {
 }
 
 /// The first 64 bytes of a segment.
-struct SegmentHeader {
+struct SegmentHeader: Hashable {
     static let bytes = 64
     private static let magic: UInt64 = 0x4752_4153_4547_4d01  // "GRASEGM", format 1
 
@@ -111,6 +111,20 @@ struct SegmentHeader {
         writer.write(raw: [UInt8](repeating: 0, count: SegmentHeader.bytes - 28))
         writer.write(CRC32C.of(writer.bytes))
         return writer.bytes
+    }
+
+    init?(_ bytes: [UInt8]) {
+        guard bytes.count == SegmentHeader.bytes else { return nil }
+        var reader = BinaryReader(bytes)
+        do throws(RegistryError) {
+            guard try reader.readUInt64() == SegmentHeader.magic else { return nil }
+            number = try reader.readUInt64()
+            created = try reader.readTimestamp()
+            _ = try reader.readBytes(SegmentHeader.bytes - 28)
+            guard try reader.readUInt32() == CRC32C.of(bytes.dropLast(4)) else { return nil }
+        } catch {
+            return nil
+        }
     }
 }
 

@@ -17,7 +17,8 @@ final class Segments: Sendable {
     let directory: String
     private let bytesMax: Int64
     private let gauge: ByteGauge
-    private let pool: BlockingPool
+    /// Its one thread seals, one segment after the other.
+    let sealing = BlockingPool(threads: 1, name: "seal")
     private let world: World
     private let log: Logger
     /// Whether the index says that the blob lies there: asked about records of an earlier run.
@@ -26,13 +27,12 @@ final class Segments: Sendable {
 
     /// Recovers: goes on behind the last record of the newest segment, and seals older ones that were left unsealed, in the background.
     init(
-        in directory: String, bytesMax: Int64, gauge: ByteGauge, pool: BlockingPool, world: World, log: Logger,
+        in directory: String, bytesMax: Int64, gauge: ByteGauge, world: World, log: Logger,
         isCommitted: @escaping @Sendable (SegmentEntry, _ segment: UInt64) throws(RegistryError) -> Bool
     ) throws(RegistryError) {
         self.directory = directory
         self.bytesMax = bytesMax
         self.gauge = gauge
-        self.pool = pool
         self.world = world
         self.log = log
         self.isCommitted = isCommitted
@@ -61,6 +61,10 @@ final class Segments: Sendable {
     private func open(_ number: UInt64) throws(RegistryError) -> OpenFile? { try Disk.open(path(number), O_RDWR) }
 
     private func recover(_ number: UInt64, _ file: OpenFile) throws(RegistryError) -> Segment {
+        // Nothing is read by it, so its damage loses nothing; but somebody should look at that disk.
+        if SegmentHeader(try Disk.read(file, at: 0, count: SegmentHeader.bytes))?.number != number {
+            log.error("the header of a segment is damaged; its records are found without it", metadata: ["segment": "\(number)"])
+        }
         let usedEnd = try SegmentWalk.usedEnd(of: file)
         let lastEnd = try SegmentWalk.records(of: file, number: number, upTo: usedEnd) { _ in }
         // Bytes of a torn record are stepped over, never overwritten: if they are damage instead, nothing of value is lost to it.
@@ -124,7 +128,7 @@ final class Segments: Sendable {
 
     private func sealLater(_ segment: Segment) {
         do throws(RegistryError) {
-            try pool.post { [self] in
+            try sealing.post { [self] in
                 do throws(RegistryError) { try seal(segment) } catch { reportUnsealed(segment, error) }
             }
         } catch {

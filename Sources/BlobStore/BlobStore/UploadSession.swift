@@ -39,6 +39,8 @@ final class UploadSession: Sendable {
     let header: UploadHeader
     private let directory: String
     private let state: Mutex<State>
+    /// Whose turn it is to note ranges.
+    private let turn = Mutex(())
 
     var dataPath: String { "\(directory)/\(id).data" }
     var metaPath: String { "\(directory)/\(id).meta" }
@@ -209,24 +211,30 @@ final class UploadSession: Sendable {
         }
     }
 
+    /// One at a time: an entry behind a hole would be lost in a crash.
     private func note(_ ranges: [Range<Int64>]) throws(RegistryError) {
-        try keepingFailure { () throws(RegistryError) in
-            let bytes = ranges.flatMap(UploadRangeEntry.encode)
-            let meta = try Disk.open(metaPath, O_RDWR)
-            let end = state.withLock { state in
-                defer { state.metaEnd += Int64(bytes.count) }
-                state.isRanged = true
-                return state.metaEnd
+        try turn.withLock { _ throws(RegistryError) in
+            try keepingFailure { () throws(RegistryError) in
+                let bytes = ranges.flatMap(UploadRangeEntry.encode)
+                let meta = try Disk.open(metaPath, O_RDWR)
+                let end = state.withLock { $0.metaEnd }
+                try Disk.write(bytes, to: meta, at: end)
+                try Disk.synchronize(meta)
+                state.withLock { state in
+                    state.metaEnd = end + Int64(bytes.count)
+                    state.isRanged = true
+                }
             }
-            try Disk.write(bytes, to: meta, at: end)
-            try Disk.synchronize(meta)
         }
     }
 
     /// After a failed write or sync nobody knows what is on disk: the client has to begin again.
     private func keepingFailure(_ body: () throws(RegistryError) -> Void) throws(RegistryError) {
         do throws(RegistryError) { try body() } catch {
-            state.withLock { $0.failure = error }
+            state.withLock { state in
+                state.failure = error
+                if state.work == .appending { state.work = .idle }
+            }
             throw error
         }
     }

@@ -34,13 +34,21 @@ final class Uploads: Sendable {
         self.lifetimeSeconds = lifetimeSeconds
         var found: [EntityID: UploadSession] = [:]
         let names = try Disk.names(in: directory)
+        var unreadable: Set<EntityID> = []
         for name in names where name.hasSuffix(".meta") {
             guard let id = EntityID(name.dropLast(5)) else { continue }
-            found[id] = try UploadSession(recovering: id, in: directory, lifetimeSeconds: lifetimeSeconds)
+            do throws(RegistryError) {
+                found[id] = try UploadSession(recovering: id, in: directory, lifetimeSeconds: lifetimeSeconds)
+            } catch {
+                log.warning("an upload cannot be read and is left alone", metadata: ["upload": "\(id)", "error": "\(error)"])
+                unreadable.insert(id)
+            }
         }
         for name in names {
             let parts = name.split(separator: ".")
-            guard parts.count == 2, let id = EntityID(parts[0]), ["meta", "data", "tmp"].contains(parts[1]), found[id] == nil else { continue }
+            guard parts.count == 2, let id = EntityID(parts[0]), ["meta", "data", "tmp"].contains(parts[1]), found[id] == nil,
+                !unreadable.contains(id)
+            else { continue }
             log.info("a file of no upload is removed", metadata: ["file": "\(name)"])
             try Disk.remove("\(directory)/\(name)")
         }

@@ -24,13 +24,6 @@ final class VerifiedBlobs: Sendable {
             state.young.insert(id)
         }
     }
-
-    func remove(_ id: BlobID) {
-        state.withLock { state in
-            state.young.remove(id)
-            state.old.remove(id)
-        }
-    }
 }
 
 /// A thousand readers that ask for the same unverified blob wait for one reading of it.
