@@ -104,7 +104,22 @@ import Testing
             #expect(house.access.permissions(of: caller, on: one) == inOne)
             #expect(house.access.permissions(of: caller, on: two) == inTwo)
             #expect(house.access.permissions(of: caller, on: open) == inOpen)
+            #expect(house.access.mayRead(caller, one) == inOne.contains(.read))
+            #expect(house.access.mayList(caller, one) == !inOne.isEmpty)
         }
+    }
+
+    @Test("a token that may only list repositories lists them, and reads nothing in them")
+    func listing() async throws {
+        let house = try House()
+        let one = try await house.repository("one")
+        let ada = try await house.user("ada")
+        try await house.access.grant([.read], on: one.id, to: ada.id, by: .system, requestID: "t")
+        let text = try await house.token(of: house.caller("ada"), scopes: ["read:repositories"]).text
+        let caller = try await house.access.authenticate(.bearer(text.revealed))
+        #expect(house.access.mayList(caller, one) && !house.access.mayRead(caller, one))
+        #expect(try await verdict(house, caller, .read, one) == .forbidden)
+        #expect(try await refusal { try house.access.authorize(caller, .read, on: one, scope: .readRepositories) } == nil)
     }
 
     @Test("granting and revoking a right count on the next request, with a warm cache")

@@ -29,12 +29,12 @@ import Testing
     @Test(
         "what is no credential of ours is refused, not skipped",
         arguments: [
-            "Basic", "Basic !!!", "Basic YWI=", "Basic YTpi YTpi", "Negotiate abc", "AWS4-HMAC-SHA256 Credential=a", "Bearer a b", "Basic YTpiOg=",
+            "Basic", "Basic !!!", "Basic YWI=", "Basic YTpi YTpi", "Basic YQpiOmM=", "Negotiate abc", "AWS4-HMAC-SHA256 Credential=a", "Bearer a b",
+            "Basic YTpiOg=",
         ])
     func malformed(field: String) {
         let result = read(["authorization": [field], "x-api-key": ["good"], "cookie": ["granary_access_token=good"]])
-        // A lone scheme word has no space: it is a bare token, and nobody's.
-        #expect(result.hasSuffix("malformed") || result == "bearer token Basic")
+        #expect(result == "bearer malformed")
     }
 
     @Test("two Authorization fields are ambiguous, so neither counts")
@@ -52,12 +52,6 @@ import Testing
         #expect(read(["cookie": ["ak_access_token=c"]]) == "cookie token c")
         #expect(read(["cookie": ["granary_access_token=c"]], allowCookie: false) == "none none")
         #expect(read(["cookie": ["notgranary_access_token=c"]]) == "none none")
-    }
-
-    @Test("base 64 that two encoders would read differently is none", arguments: ["YQ", "YQ==", "YR==", "YQ=", "Y", "YWI=", "YWJ=", "YW I="])
-    func base64(text: String) {
-        let good = ["YQ": [0x61], "YQ==": [0x61], "YWI=": [0x61, 0x62]] as [String: [UInt8]]
-        #expect(HeaderText.decodeBase64(text) == good[text])
     }
 
     @Test("a secret prints as nothing, whatever prints it")

@@ -79,6 +79,9 @@ public final class Access: Sendable {
     /// Everything but health, login and the password change is to be refused: the first administrator's password was not changed yet.
     public var setupRequired: Bool { setup.withLock { $0.required } }
 
+    /// Whether anybody reads anything without credentials.
+    public var guestAccess: Bool { options.guestAccess }
+
     /// Commits a change of accounts, and makes it count: what was remembered of them is forgotten before this returns.
     func commit(_ parts: [Change.Part], of accounts: [EntityID], by actor: Actor, requestID: String) async throws(RegistryError) {
         do {

@@ -51,8 +51,13 @@ extension Access {
         return Authorized(repository: member, permission: virtual.permission, caller: virtual.caller)
     }
 
-    /// Whether listings show it.
-    public func mayRead(_ caller: Caller, _ repository: Repository) -> Bool { isVisible(repository, to: caller) }
+    /// Whether the caller may read what is in it: `authorize` for `read`, as a question.
+    public func mayRead(_ caller: Caller, _ repository: Repository, package: String? = nil) -> Bool {
+        !caller.mustChangePassword && allows(caller, .read, on: repository, package: package, scope: .readArtifacts)
+    }
+
+    /// Whether listings name it. A token may list repositories whose bytes it does not cover.
+    public func mayList(_ caller: Caller, _ repository: Repository) -> Bool { !caller.mustChangePassword && isVisible(repository, to: caller) }
 
     /// What the caller may do here, all limits counted.
     public func permissions(of caller: Caller, on repository: Repository, package: String? = nil) -> Set<Core.Permission> {

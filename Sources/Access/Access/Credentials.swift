@@ -1,3 +1,6 @@
+import Core
+import Parsing
+
 /// How a credential reached us: some rules (cross-site request forgery) depend on it.
 public enum CredentialCarrier: Sendable, Hashable {
     case none, bearer, basic, apiKey, cookie
@@ -50,34 +53,21 @@ public struct Credentials: Sendable {
     static let cookieNames = ["granary_access_token", "ak_access_token"]
 
     private static func parse(authorization text: String) -> Credentials {
-        let text = trimmed(text)
-        guard !text.isEmpty else { return .none }
-        guard let space = text.firstIndex(of: " ") else { return .bearer(text) }
-        let scheme = text[..<space].lowercased()
-        let rest = trimmed(text[text.index(after: space)...])
-        guard !rest.isEmpty, !rest.contains(" ") else { return Credentials(carrier: .bearer, presented: .malformed) }
-        switch scheme {
-        case "bearer":
-            if !TokenText.isToken(rest), let (user, password) = userAndPassword(rest) {
-                return Credentials(carrier: .bearerBasic, presented: .of(user: user, password: password))
-            }
-            return .bearer(rest)
-        case "token", "apikey":
-            return .bearer(rest)
-        case "basic":
-            guard let (user, password) = userAndPassword(rest) else { return Credentials(carrier: .basic, presented: .malformed) }
-            return .basic(user: user, password: password)
-        default:
+        if trimmed(text).isEmpty { return .none }
+        let field: Parsing.Credentials
+        do throws(RegistryError) { field = try Parsing.Credentials(text) } catch {
             return Credentials(carrier: .bearer, presented: .malformed)
         }
-    }
-
-    /// RFC 7617 section 2: the user-id ends at the first colon.
-    private static func userAndPassword(_ base64: String) -> (String, String)? {
-        guard let bytes = HeaderText.decodeBase64(base64), let text = String(validating: bytes, as: UTF8.self),
-            let colon = text.firstIndex(of: ":")
-        else { return nil }
-        return (String(text[..<colon]), String(text[text.index(after: colon)...]))
+        switch field {
+        case .basic(let user, let password): return .basic(user: user, password: password)
+        case .bearer(let token):
+            if !TokenText.isToken(token), case .basic(let user, let password)? = try? Parsing.Credentials("Basic \(token)") {
+                return Credentials(carrier: .bearerBasic, presented: .of(user: user, password: password))
+            }
+            return .bearer(token)
+        case .bare(let token), .token("token", let token), .token("apikey", let token): return .bearer(token)
+        case .token: return Credentials(carrier: .bearer, presented: .malformed)
+        }
     }
 
     private static func sessionCookie(in fields: [String]) -> String? {

@@ -1,5 +1,6 @@
 import CArgon2
 import Core
+import Parsing
 import Synchronization
 
 /// What one guess of a password costs (RFC 9106 section 4; the figures are OWASP's minimum for Argon2id).
@@ -47,10 +48,13 @@ final class PasswordHasher: Sendable {
 
     /// A hash no password has: verified against it, an unknown user costs as much as a known one.
     func decoy(from world: World) -> String {
-        let salt = HeaderText.encodeBase64(unpadded: world.randomBytes(PasswordHasher.saltBytes))
-        let hash = HeaderText.encodeBase64(unpadded: world.randomBytes(PasswordHasher.hashBytes))
+        let salt = PasswordHasher.unpadded(world.randomBytes(PasswordHasher.saltBytes))
+        let hash = PasswordHasher.unpadded(world.randomBytes(PasswordHasher.hashBytes))
         return "$argon2id$v=19$m=\(cost.memoryKiB),t=\(cost.iterations),p=\(cost.parallelism)$\(salt)$\(hash)"
     }
+
+    /// Base 64 as PHC strings have it.
+    private static func unpadded(_ bytes: [UInt8]) -> Substring { Base64.encode(bytes).prefix { $0 != "=" } }
 
     /// No password is longer than the policy allows: a longer guess is cut just past that, so that it costs no more and cannot match.
     static func bounded(_ password: Secret) -> Secret {

@@ -1,5 +1,6 @@
 public import Core
 import Crypto
+import Parsing
 
 /// Keeps secrets we must be able to read again (an upstream's password) unreadable at rest: AES-256-GCM under a key file.
 ///
@@ -29,7 +30,7 @@ public struct Sealer: Sendable {
         do {
             let nonce = try AES.GCM.Nonce(data: world.randomBytes(Sealer.nonceBytes))
             let box = try AES.GCM.seal(Array(secret.revealed.utf8), using: key, nonce: nonce, authenticating: Array(place.utf8))
-            return Sealer.prefix + HeaderText.encodeBase64URL(Array(nonce) + Array(box.ciphertext) + Array(box.tag))
+            return Sealer.prefix + Base64.encode(Array(nonce) + Array(box.ciphertext) + Array(box.tag), .url)
         } catch {
             throw RegistryError(.internal, subject: .configuration("sealing key"), reason: "a secret could not be sealed", cause: "\(error)")
         }
@@ -39,7 +40,7 @@ public struct Sealer: Sendable {
     public func open(_ text: String, for place: String) throws(RegistryError) -> Secret {
         let damaged = RegistryError(
             .corrupt, subject: .configuration("sealing key"), reason: "a sealed secret does not open: was the key file replaced?")
-        guard Sealer.isSealed(text), let bytes = HeaderText.decodeBase64URL(text.dropFirst(Sealer.prefix.count)) else { throw damaged }
+        guard Sealer.isSealed(text), let bytes = Base64.decode(text.dropFirst(Sealer.prefix.count), .url) else { throw damaged }
         guard let box = try? AES.GCM.SealedBox(combined: bytes),
             let opened = try? AES.GCM.open(box, using: key, authenticating: Array(place.utf8)),
             let secret = String(validating: opened, as: UTF8.self)

@@ -59,7 +59,7 @@ extension Claims {
 /// We accept only what we made: the header must be, byte for byte, the one header we write. So `alg`, `kid`, `jku`, `jwk` and `crit` of a
 /// foreign token are never read, and no JSON of a stranger is parsed before its signature was found right.
 struct TokenSigner: Sendable {
-    private static let header = HeaderText.encodeBase64URL(Array(#"{"alg":"HS256","typ":"JWT"}"#.utf8)) + "."
+    private static let header = Base64.encode(Array(#"{"alg":"HS256","typ":"JWT"}"#.utf8), .url) + "."
     /// Ours have a few hundred bytes; a registry token some thousands.
     private static let bytesMax = 16 << 10
 
@@ -83,18 +83,20 @@ struct TokenSigner: Sendable {
     static func isSigned(_ text: String) -> Bool { text.hasPrefix(header) }
 
     func sign(_ claims: Claims) -> String {
-        let signed = TokenSigner.header + HeaderText.encodeBase64URL(claims.json.encoded())
+        let signed = TokenSigner.header + Base64.encode(claims.json.encoded(), .url)
         let signature = HMAC<SHA256>.authenticationCode(for: Array(signed.utf8), using: key)
-        return signed + "." + HeaderText.encodeBase64URL(Array(signature))
+        return signed + "." + Base64.encode(Array(signature), .url)
     }
 
     /// The claims of a token we signed for this purpose that has not expired; nil for everything else.
     func verify(_ token: Secret, for purposes: Set<TokenPurpose>, at now: Timestamp) -> Claims? {
         let text = token.revealed
-        guard text.utf8.count <= TokenSigner.bytesMax, TokenSigner.isSigned(text), let dot = text.utf8.lastIndex(of: UInt8(ascii: ".")),
-            let signature = HeaderText.decodeBase64URL(text[text.index(after: dot)...]),
+        // RFC 7515 leaves padding away: a token has one spelling.
+        guard text.utf8.count <= TokenSigner.bytesMax, TokenSigner.isSigned(text), !text.utf8.contains(UInt8(ascii: "=")),
+            let dot = text.utf8.lastIndex(of: UInt8(ascii: ".")),
+            let signature = Base64.decode(text[text.index(after: dot)...], .url),
             HMAC<SHA256>.isValidAuthenticationCode(signature, authenticating: Array(text[..<dot].utf8), using: key),
-            let payload = HeaderText.decodeBase64URL(text[..<dot].dropFirst(TokenSigner.header.count)),
+            let payload = Base64.decode(text[..<dot].dropFirst(TokenSigner.header.count), .url),
             let json = try? JSON.parse(payload, budget: Budget(bytes: TokenSigner.bytesMax, depth: 8, items: 1024)),
             let claims = Claims(json), purposes.contains(claims.purpose), now < claims.expires
         else { return nil }
