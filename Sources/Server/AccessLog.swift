@@ -1,0 +1,58 @@
+import Core
+import FrontendKit
+import Logging
+
+/// One line per request, and one more for a failure worth reading.
+struct AccessLog: Sendable {
+    struct Entry {
+        var method: String
+        var target: String
+        /// nil: nothing was answered.
+        var status: Int?
+        var bytes: Int64
+        var nanoseconds: UInt64
+        var requestID: String
+        var peer: String
+        /// The connection ended before the answer did.
+        var wasCut: Bool
+        var failure: RegistryError?
+    }
+
+    let log: Logger
+    let isOn: Bool
+
+    func write(_ entry: Entry) {
+        if isOn {
+            log.info(
+                "request",
+                metadata: [
+                    "method": "\(entry.method)", "target": "\(AccessLog.redacted(entry.target))", "status": "\(entry.status ?? 0)",
+                    "bytes": "\(entry.bytes)", "ms": "\(Double(entry.nanoseconds / 1000) / 1000)", "request": "\(entry.requestID)",
+                    "peer": "\(entry.peer)", "outcome": entry.wasCut ? "cut" : "complete",
+                ])
+        }
+        if let failure = entry.failure {
+            let level: Logger.Level = failure.code.status >= 500 ? .error : .info
+            log.log(
+                level: level, "request failed",
+                metadata: [
+                    "code": "\(failure.code.rawValue)", "subject": "\(failure.subject)", "reason": "\(failure.reason)",
+                    "cause": "\(failure.cause ?? "")", "at": "\(failure.location)", "request": "\(entry.requestID)",
+                ])
+        }
+    }
+
+    /// Parameters whose values open doors.
+    private static let secrets: Set<String> = ["ticket", "token", "access_token", "refresh_token", "password", "secret", "signature", "sig", "code"]
+
+    /// The target with the values of secret parameters struck out, and bounded.
+    static func redacted(_ target: String) -> String {
+        guard let mark = target.firstIndex(of: "?") else { return String(target.prefix(2048)) }
+        let query = target[target.index(after: mark)...].split(separator: "&", omittingEmptySubsequences: false).map { pair -> Substring in
+            guard let equals = pair.firstIndex(of: "=") else { return pair }
+            let name = PercentCoding.decode(pair[..<equals].utf8, plusIsSpace: true).map { String(decoding: $0, as: UTF8.self) }
+            return secrets.contains((name ?? "").lowercased()) ? pair[...equals] + "***" : pair
+        }
+        return String((target[...mark] + query.joined(separator: "&")).prefix(2048))
+    }
+}

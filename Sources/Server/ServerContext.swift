@@ -1,0 +1,67 @@
+import Core
+import FrontendKit
+import HTTPTypes
+import Logging
+import NIOCore
+import NIOHTTP1
+import Synchronization
+
+/// What every conversation of one server shares.
+final class ServerContext: Sendable {
+    /// What one read brings at most, hence what one slice of a body may hold.
+    static let receiveBytesMax = 256 << 10
+
+    let options: ServerOptions
+    let responder: any Responder
+    let world: World
+    let access: AccessLog
+    let log: Logger
+    let meters: ServerMeters
+    let allowance: Allowance
+    private let date = Mutex<(second: Int64, text: String)>((.min, ""))
+    private let draining = Atomic<Bool>(false)
+
+    init(options: ServerOptions, responder: any Responder, world: World, log: Logger, metrics: Metrics) {
+        self.options = options
+        self.responder = responder
+        self.world = world
+        self.log = log
+        access = AccessLog(log: log, isOn: options.accessLog)
+        allowance = Allowance(options.bodyBytesInFlightMax / ServerContext.receiveBytesMax)
+        meters = ServerMeters(metrics, allowance: allowance)
+    }
+
+    var isDraining: Bool { draining.load(ordering: .relaxed) }
+    func drain() { draining.store(true, ordering: .relaxed) }
+
+    /// The Date field's value, formatted once a second.
+    func dateNow() -> String {
+        let second = world.now().seconds
+        return date.withLock { cached in
+            if cached.second != second { cached = (second, Timestamp(seconds: second).httpDate) }
+            return cached.text
+        }
+    }
+
+    /// The head as it leaves: the plan's fields and the server's own.
+    func head(_ plan: Conditional.Plan, for exchange: Exchange, over transport: Transport) -> HTTPResponseHead {
+        var headers = HTTPHeaders()
+        headers.reserveCapacity(plan.fields.count + 8)
+        for field in plan.fields { headers.add(name: field.name.rawName, value: field.value) }
+        if let length = plan.contentLength { headers.replaceOrAdd(name: "Content-Length", value: String(length)) }
+        headers.add(name: "Date", value: dateNow())
+        headers.add(name: "Server", value: "granary")
+        headers.add(name: "X-Request-ID", value: exchange.requestID)
+        headers.add(name: "X-Correlation-ID", value: exchange.requestID)
+        if plan.fields[.xContentTypeOptions] == nil { headers.add(name: "X-Content-Type-Options", value: "nosniff") }
+        if transport.isHTTP1 {
+            if exchange.closes {
+                headers.replaceOrAdd(name: "Connection", value: "close")
+            } else if exchange.version.isBefore11 {
+                headers.replaceOrAdd(name: "Connection", value: "keep-alive")
+            }
+        }
+        let status = HTTPResponseStatus(statusCode: plan.status.code, reasonPhrase: plan.status.reasonPhrase)
+        return HTTPResponseHead(version: transport.isHTTP1 ? exchange.version : .http2, status: status, headers: headers)
+    }
+}
