@@ -67,13 +67,14 @@ public struct AssetPath: Sendable, Hashable, Comparable, CustomStringConvertible
 
     public init?(_ text: some StringProtocol) {
         guard isName(text, bytesMax: 2048), !text.utf8.contains(UInt8(ascii: "\\")) else { return nil }
-        for segment in text.split(separator: "/", omittingEmptySubsequences: false) {
-            guard !segment.isEmpty, segment != ".", segment != ".." else { return nil }
+        // By bytes: for Swift a slash with a combining mark behind it is another character, for everyone else it parts segments.
+        for segment in text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false) {
+            guard !segment.isEmpty, !segment.elementsEqual(".".utf8), !segment.elementsEqual("..".utf8) else { return nil }
         }
         self.text = String(text)
     }
 
-    public var segments: [Substring] { text.split(separator: "/") }
+    public var segments: [Substring] { text.utf8.split(separator: UInt8(ascii: "/")).map { Substring($0) } }
     public var fileName: Substring { segments.last ?? Substring(text) }
     public var description: String { text }
     public static func < (a: AssetPath, b: AssetPath) -> Bool { a.text.utf8.lexicographicallyPrecedes(b.text.utf8) }

@@ -109,4 +109,106 @@ import Testing
         }
         #expect((1000..<6000).contains(refused))
     }
+
+    @Test("gzip, tar and source archives", .enabled(if: hasPython, "python3 makes the archives"))
+    func sourceArchives() throws {
+        func packed(_ mode: String, _ format: String) throws -> [UInt8] {
+            try #require(
+                python(
+                    """
+                    import io, sys, tarfile
+                    out = io.BytesIO()
+                    with tarfile.open(fileobj=out, mode="\(mode)", format=tarfile.\(format)) as t:
+                        for name in ("p/" + "long" * 40, "p/PKG-INFO"):
+                            i = tarfile.TarInfo(name); i.size = 700; t.addfile(i, io.BytesIO(b"x" * 700))
+                    sys.stdout.buffer.write(out.getvalue())
+                    """))
+        }
+        let archives = try [packed("w", "GNU_FORMAT"), packed("w:gz", "PAX_FORMAT"), packed("w", "PAX_FORMAT")].map {
+            $0.count > 6000 ? Array($0.prefix(6144)) : $0
+        }
+        let refused = refusals(of: archives, rounds: 6000) { bytes throws(RegistryError) in
+            _ = try SourceArchive.packageInfo(in: content(bytes))
+        }
+        #expect((1000..<6000).contains(refused))
+    }
+
+    /// Repairs the checksum of every mutated header block, so that the fields behind it are reached.
+    private enum TarHeaderProbe {
+        static func walk(_ bytes: [UInt8]) throws(RegistryError) {
+            var bytes = bytes
+            for start in stride(from: 0, to: bytes.count - 511, by: 512) where bytes[(start + 257)...].starts(with: "ustar".utf8) {
+                let sum = (0..<512).reduce(0) { $0 + ((148..<156).contains($1) ? 0x20 : Int(bytes[start + $1])) }
+                let digits = Array(String(sum, radix: 8).utf8)
+                bytes.replaceSubrange((start + 148)..<(start + 156), with: [UInt8](repeating: 0x30, count: 6 - digits.count) + digits + [0, 0x20])
+            }
+            var rest: [UInt8]? = bytes
+            let tar = TarReader { () throws(RegistryError) in
+                defer { rest = nil }
+                return rest
+            }
+            while try tar.next() != nil { _ = try tar.content() }
+        }
+    }
+
+    @Test("tar headers behind a right checksum", .enabled(if: hasPython, "python3 makes the archives"))
+    func tarHeaders() throws {
+        let archive = try #require(
+            python(
+                """
+                import io, sys, tarfile
+                for format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+                    out = io.BytesIO()
+                    with tarfile.open(fileobj=out, mode="w", format=format) as t:
+                        i = tarfile.TarInfo("p/" + "long" * 40); i.size = 3; t.addfile(i, io.BytesIO(b"xyz"))
+                    sys.stdout.buffer.write(out.getvalue()[:2560])
+                """))
+        let refused = refusals(of: [archive], rounds: 6000) { bytes throws(RegistryError) in try TarHeaderProbe.walk(bytes) }
+        #expect((1000..<6000).contains(refused))
+    }
+
+    @Test("core metadata, versions and file names")
+    func pythonTexts() {
+        let texts = [
+            "Metadata-Version: 2.1\nName: x\nLicense: a\n       |b\n        c\n\nbody", "1!2.0a3.post4.dev5+local-6", "v1.0-rc.1_r2",
+            "pkg-1.0-2x-py2.py3-none-any.whl", "my-pkg-1.0-1.tar.gz",
+        ]
+        let refused = refusals(of: texts.map { Array($0.utf8) }, rounds: 10_000) { bytes throws(RegistryError) in
+            let text = String(decoding: bytes, as: UTF8.self)
+            _ = try CoreMetadata.parse(bytes)
+            if let version = PEP440Version(text) { #expect(PEP440Version(version.description) == version) }
+            _ = (WheelName(text), SdistName(text), SdistName(text, of: "my.pkg"), PEP503.isName(PEP503.normalize(text)))
+        }
+        #expect(refused > 1000)
+    }
+
+    @Test("HTML")
+    func html() {
+        let page =
+            "<!DOCTYPE html><meta name='pypi:repository-version' content=1.1><script>x</script>"
+            + "<a href=\"a&amp;b\" data-yanked>t&#x41;<b>x</b></a><!-- c -->"
+        let refused = refusals(of: [Array(page.utf8)], rounds: 6000) { bytes throws(RegistryError) in _ = try HTMLAnchors.parse(bytes) }
+        #expect((100..<6000).contains(refused))
+    }
+
+    @Test("URLs, forms, Accept, credentials, challenges, Base64")
+    func headers() {
+        let texts = [
+            "https://user:pw@[2001:db8::1]:443/a/../b%20c/./d?x=1&y=%26+z#f", "../../x;p?q", "text/html;q=0.5, a/b;c=\"d,\\\"e\", */*;q=0.1",
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Bearer realm=\"https://x/y\",scope=\"a:b:c\", Basic realm=z, Negotiate abc==",
+        ]
+        let refused = refusals(of: texts.map { Array($0.utf8) }, rounds: 10_000) { bytes throws(RegistryError) in
+            let text = String(decoding: bytes, as: UTF8.self)
+            _ = Accept.best(of: ["text/html", "a/b;c=d"], header: text)
+            if let decoded = Base64.decode(text) { #expect(Base64.encode(decoded) == text) }
+            _ = refusal { () throws(RegistryError) in try Credentials(text) }
+            _ = refusal { () throws(RegistryError) in try Challenge.parse(text) }
+            _ = refusal { () throws(RegistryError) in try FormURL.parse(text) }
+            let url = try URLReference.parse(text)
+            #expect(try URLReference.parse(url.description) == url)
+            let resolved = try URLReference.parse("http://h/b/c?d").resolving(url)
+            #expect(resolved.host != nil && !resolved.path.hasPrefix("/../"))
+        }
+        #expect((1000..<10_000).contains(refused))
+    }
 }

@@ -8,7 +8,7 @@ public struct CoreMetadata: Sendable, Hashable {
         /// As written.
         public let name: String
         /// Continuation lines joined by line feeds, each without the marker that folds it.
-        public let value: String
+        public fileprivate(set) var value: String
 
         public init(name: String, value: String) {
             self.name = name
@@ -30,8 +30,9 @@ public struct CoreMetadata: Sendable, Hashable {
         while let line = nextLine(&rest) {
             if line.isEmpty { break }
             if line.first == 0x20 || line.first == 0x09 {
-                guard let folded = fields.popLast() else { throw refused("metadata", "the first line continues nothing") }
-                fields.append(Field(name: folded.name, value: folded.value + "\n" + unfolded(line)))
+                guard let last = fields.indices.last else { throw refused("metadata", "the first line continues nothing") }
+                // In place: a description of many short lines must not be copied for each.
+                fields[last].value += "\n" + unfolded(line)
                 continue
             }
             guard fields.count < budget.items else { throw refused("metadata", "the metadata has more than \(budget.items) fields") }

@@ -44,7 +44,6 @@ public final class TarReader {
         left = 0
         entry = nil
         var pax: [String: String] = [:]
-        var global: [String: String] = [:]
         var longName: String?
         var longLink: String?
         while true {
@@ -55,11 +54,13 @@ public final class TarReader {
             let raw = try TarHeader(header)
             switch raw.type {
             case UInt8(ascii: "x"): pax = try TarHeader.paxRecords(try extended(raw))
-            case UInt8(ascii: "g"): global.merge(try TarHeader.paxRecords(try extended(raw))) { $1 }
+            case UInt8(ascii: "g"):
+                // Comments are common here; a name or size for all that follows is used by nobody and understood differently.
+                guard try TarHeader.paxRecords(try extended(raw)).isEmpty else { throw refused("tar", "a global header names or sizes every entry") }
             case UInt8(ascii: "L"): longName = TarHeader.text(try extended(raw))
             case UInt8(ascii: "K"): longLink = TarHeader.text(try extended(raw))
             default:
-                return try begin(raw, pax: global.merging(pax) { $1 }, longName: longName, longLink: longLink)
+                return try begin(raw, pax: pax, longName: longName, longLink: longLink)
             }
         }
     }
@@ -95,7 +96,9 @@ public final class TarReader {
         if raw.type == UInt8(ascii: "S") || pax.keys.contains(where: { $0.hasPrefix("GNU.sparse") }) {
             throw refused("tar", "\(path.prefix(200)) is a sparse file, which is not supported")
         }
-        // Links and directories have no content, whatever size their header names.
+        // Readers differ in whether content follows a directory with a size, and so in where the next entry is.
+        guard kind != .directory || size == 0 else { throw refused("tar", "\(path.prefix(200)) is a directory with content") }
+        // Links have no content, whatever size their header names.
         let hasContent = kind == .file || raw.type > UInt8(ascii: "7")
         left = hasContent ? try TarReader.padded(size) : 0
         let target = kind == .hardLink || kind == .symbolicLink ? pax["linkpath"] ?? longLink ?? raw.linkTarget : nil
