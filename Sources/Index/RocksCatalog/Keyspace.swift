@@ -156,8 +156,8 @@ struct Key {
         }
     }
 
-    /// A whole text: a zero inside becomes `00 FF`, and a zero closes it. No byte of UTF-8 is `FF`, so what follows cannot be mistaken.
-    func text(_ value: String) -> Key { opening(value).byte(0) }
+    /// A whole text: a zero inside becomes `00 FF`, and `00 01` closes it, so that no closed text begins another.
+    func text(_ value: String) -> Key { opening(value).byte(0).byte(1) }
 
     /// The beginning of a text: what all texts that begin with `value` share.
     func opening(_ value: String) -> Key {
@@ -208,11 +208,12 @@ private struct KeyReader {
             let byte = try byte()
             if byte != 0 {
                 text.append(byte)
-            } else if at < bytes.count, bytes[at] == 0xFF {
-                at += 1
-                text.append(0)
-            } else {
-                return try BinaryReader.checked(String(validating: text, as: UTF8.self))
+                continue
+            }
+            switch try self.byte() {
+            case 0xFF: text.append(0)
+            case 0x01: return try BinaryReader.checked(String(validating: text, as: UTF8.self))
+            default: throw BinaryReader.damaged
             }
         }
     }

@@ -1,0 +1,244 @@
+import Catalog
+import Core
+import Logging
+import OrderedStore
+import RocksCatalog
+import Synchronization
+import TestSupport
+import Testing
+
+@Suite("Catalog") struct CatalogTests {
+    @Test("on the ordered store", arguments: CatalogConformance.all) func rocks(_ claim: CatalogConformance) async throws {
+        let home = try await RocksHome()
+        try await claim.check(home.catalog)
+    }
+
+    @Test("in the model", arguments: CatalogConformance.all) func model(_ claim: CatalogConformance) async throws {
+        try await claim.check(MemoryCatalog())
+    }
+
+    @Test("one change after the other, the store and the model accept, refuse and show the same") func sequential() async throws {
+        let seed = SeededRandom.runSeed
+        print("GRANARY_SEED=\(seed)")
+        let home = try await RocksHome()
+        let model = MemoryCatalog()
+        try await compare(home.catalog, model, changes: 600, seed: seed)
+    }
+
+    @Test("changes from many tasks end as their log says, one after the other") func concurrent() async throws {
+        let seed = SeededRandom.runSeed
+        print("GRANARY_SEED=\(seed)")
+        let home = try await RocksHome()
+        let applied = Applied()
+        await withTaskGroup(of: Void.self) { group in
+            for task in 0..<8 {
+                group.addTask { [catalog = home.catalog] in
+                    var changes = RandomChanges(seed: seed &+ UInt64(task), label: "t\(task)", deletesRepositories: true)
+                    for _ in 0..<100 {
+                        let (change, staged) = changes.next()
+                        await applied.apply(change, staged, to: catalog)
+                    }
+                }
+            }
+        }
+        let model = MemoryCatalog()
+        let entries = try await home.catalog.log(after: .zero, limit: .max)
+        try await applied.replay(entries, on: model)
+        #expect(entries.count > 100, "the seed \(seed) changes enough")
+        #expect(applied.revisionsDisagreeing(with: entries) == [])
+        #expect(try await CatalogPicture(of: home.catalog) == CatalogPicture(of: model), "seed \(seed)")
+        // Tombstones show only in what is refused afterwards.
+        try await compare(home.catalog, model, changes: 200, seed: seed &+ 99)
+    }
+
+    /// The blobs both may name are those that were staged to both: the model learns the rest first.
+    private func compare(_ catalog: any Catalog, _ model: any Catalog, changes count: Int, seed: UInt64) async throws {
+        let all = (0..<6).map { BlobRow(RandomChanges.blobs[$0]) }
+        let marker = Change(actor: .system, at: Timestamp(seconds: 1), requestID: "all", parts: [])
+        try await catalog.apply(marker, staged: all)
+        try await model.apply(marker, staged: all)
+        var changes = RandomChanges(seed: seed, label: "s", deletesRepositories: false)
+        for _ in 0..<count {
+            let (change, staged) = changes.next()
+            let (ours, expected) = (await outcome(of: change, staged, on: catalog), await outcome(of: change, staged, on: model))
+            try #require(ours == expected, "\(change) with seed \(seed)")
+        }
+        #expect(try await CatalogPicture(of: catalog) == CatalogPicture(of: model), "seed \(seed)")
+    }
+
+    @Test("a copy taken under load opens as a prefix of the log, whole", .timeLimit(.minutes(1))) func crash() async throws {
+        let seed = SeededRandom.runSeed
+        print("GRANARY_SEED=\(seed)")
+        let home = try await RocksHome()
+        let applied = Applied()
+        let acknowledged = try await withThrowingTaskGroup(of: Void.self) { group in
+            for task in 0..<4 {
+                group.addTask { [catalog = home.catalog] in
+                    var changes = RandomChanges(seed: seed &+ UInt64(task), label: "t\(task)", deletesRepositories: true)
+                    for _ in 0..<150 {
+                        let (change, staged) = changes.next()
+                        await applied.apply(change, staged, to: catalog)
+                    }
+                }
+            }
+            try await home.catalog.awaitChange(after: Revision(40))
+            let acknowledged = try await home.catalog.head()
+            try home.directory.copy("db", to: "copy")
+            try await group.waitForAll()
+            return acknowledged
+        }
+        let copy = try await RocksHome(in: home.directory, "copy")
+        let entries = try await copy.catalog.log(after: .zero, limit: .max)
+        #expect(entries.map(\.revision.number) == Array(1...UInt64(entries.count)))
+        #expect(try await copy.catalog.head() >= acknowledged, "what was acknowledged before the copy is in it")
+        let model = MemoryCatalog()
+        try await applied.replay(entries, on: model)
+        #expect(try await CatalogPicture(of: copy.catalog) == CatalogPicture(of: model), "seed \(seed)")
+    }
+
+    @Test("a store of a newer format is refused") func newerFormat() async throws {
+        let home = try await RocksHome()
+        try await home.store.commit { batch throws(RegistryError) in
+            batch.put([1, 0], [1, 0, 0, 0, 2], in: RocksCatalog.family)
+        }
+        let error = await #expect(throws: RegistryError.self) { try await home.reopened() }
+        #expect(error?.code == .unsupported)
+    }
+
+    @Test("the log keeps what it promises, trims in runs, and tells a late follower to start over") func retention() async throws {
+        let home = try await RocksHome(logEntriesMax: 20)
+        for index in 0..<100 {
+            try await home.catalog.apply(
+                Change(
+                    actor: .system, at: Timestamp(seconds: 1), requestID: "",
+                    parts: [.putRecord(Record(kind: .setting, id: "s", value: [UInt8(index)]), ifRevision: nil)]))
+        }
+        let late = await #expect(throws: RegistryError.self) { try await home.catalog.log(after: Revision(60), limit: 10) }
+        #expect(late?.code == .gone)
+        let kept = try await home.catalog.log(after: Revision(80), limit: 100)
+        #expect(kept.map(\.revision.number) == Array(81...100))
+        var rows = 0
+        try home.store.scan(RocksCatalog.family, prefix: [19]) { _, _ in
+            rows += 1
+            return true
+        }
+        #expect((20...25).contains(rows), "\(rows) entries are left")
+    }
+
+    @Test("deleting a repository leaves no row of it behind, also when the server stopped meanwhile") func clearing() async throws {
+        let home = try await RocksHome()
+        let id = EntityID(high: 7, low: 7)
+        var changes = RandomChanges(seed: 5, label: "c", deletesRepositories: false)
+        for _ in 0..<200 {
+            let (change, staged) = changes.next()
+            _ = await outcome(of: change, staged, on: home.catalog)
+        }
+        for repository in RandomChanges.repositories + [id] {
+            let change = Change(actor: .system, at: Timestamp(seconds: 1), requestID: "", parts: [.deleteRepository(repository)])
+            _ = await outcome(of: change, [], on: home.catalog)
+        }
+        // The steps are queued behind each other: each commit of ours lets at least one pass. The tags: totals to entities' pins, and graves.
+        let scattered: [UInt8] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20]
+        func remaining() throws -> Int {
+            var rows = 0
+            for tag in scattered {
+                try home.store.scan(RocksCatalog.family, prefix: [tag]) { _, _ in
+                    rows += 1
+                    return true
+                }
+            }
+            return rows
+        }
+        for _ in 0..<50 where try remaining() > 0 { try await home.store.commit { _ in } }
+        #expect(try remaining() == 0)
+    }
+}
+
+/// A catalog in a directory of its own.
+struct RocksHome {
+    let directory: TemporaryDirectory
+    let store: OrderedStore
+    let catalog: RocksCatalog
+    private let pool = BlockingPool()
+
+    init(in directory: TemporaryDirectory? = nil, _ name: String = "db", logEntriesMax: UInt64 = 1_000_000) async throws {
+        let directory = try directory ?? TemporaryDirectory()
+        let logger = Logger(label: "test")
+        var options = RocksCatalog.Options()
+        options.logEntriesMax = logEntriesMax
+        self.directory = directory
+        store = try OrderedStore(at: directory.file(name), families: RocksCatalog.families, logger: logger)
+        catalog = try await RocksCatalog(store: store, pool: pool, world: .real, options: options, logger: logger)
+    }
+
+    /// As after a restart.
+    func reopened() async throws -> RocksHome {
+        store.close()
+        return try await RocksHome(in: directory)
+    }
+}
+
+/// Bytes that are stored already, by name.
+private final class BlobRow: StagedBytes {
+    let id: BlobID
+    init(_ id: BlobID) { self.id = id }
+    var size: Int64 { 1 }
+    var digests: [Digest] { [id.digest] }
+    var unsynced: [any SyncableFile] { [] }
+    var location: (key: [UInt8], value: [UInt8])? { (id.bytes, [1]) }
+    func didCommit() {}
+    func content() throws(RegistryError) -> BlobContent {
+        throw RegistryError(.unsupported, subject: .blob(id.description), reason: "this blob is only a name")
+    }
+}
+
+/// What happened to a change.
+private enum Result: Equatable {
+    case revision(Revision)
+    case refused(RegistryError.Code)
+}
+
+private func outcome(of change: Change, _ staged: [any StagedBytes], on catalog: any Catalog) async -> Result {
+    do throws(RegistryError) {
+        return .revision(try await catalog.apply(change, staged: staged))
+    } catch {
+        return .refused(error.code)
+    }
+}
+
+/// Every change that was tried, by its request id, with what came of it.
+private final class Applied: Sendable {
+    private struct Tried {
+        let change: Change
+        let staged: [any StagedBytes]
+        var result: Result?
+    }
+    private let tried = Mutex<[String: Tried]>([:])
+
+    func apply(_ change: Change, _ staged: [any StagedBytes], to catalog: any Catalog) async {
+        tried.withLock { $0[change.requestID] = Tried(change: change, staged: staged) }
+        let result = await outcome(of: change, staged, on: catalog)
+        tried.withLock { $0[change.requestID]?.result = result }
+    }
+
+    /// Applies the logged changes in the log's order, and compares what each touched.
+    func replay(_ entries: [LogEntry], on model: MemoryCatalog) async throws {
+        // A change that was refused or changed nothing may have stored blobs that a later one names: the model has them all.
+        let everything = tried.withLock { $0.values.flatMap(\.staged) }
+        try await model.apply(Change(actor: .system, at: Timestamp(seconds: 1), requestID: "", parts: []), staged: everything)
+        for entry in entries {
+            let tried = try #require(self.tried.withLock { $0[entry.requestID] })
+            let revision = try await model.apply(tried.change, staged: tried.staged)
+            try #require(revision == entry.revision, "\(tried.change)")
+        }
+        let replayed = try await model.log(after: .zero, limit: .max)
+        for (ours, expected) in zip(entries, replayed) { #expect(Set(ours.touched) == Set(expected.touched)) }
+    }
+
+    /// The entries whose change was acknowledged as something else.
+    func revisionsDisagreeing(with entries: [LogEntry]) -> [Revision] {
+        tried.withLock { tried in
+            entries.filter { tried[$0.requestID]?.result != .revision($0.revision) }.map(\.revision)
+        }
+    }
+}
