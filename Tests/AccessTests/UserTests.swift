@@ -12,6 +12,8 @@ import Testing
         #expect(try await refusal { try await house.user("ada.lovelace") }?.code == .conflict)
         #expect(try await house.access.user(named: "ADA.LOVELACE") == ada)
         #expect(try await house.access.user(ada.id) == ada)
+        // Ids sort by the millisecond.
+        house.pass(seconds: 1)
         let bob = try await house.user("bob")
         #expect(try await house.access.users(after: nil, limit: 1) == [ada])
         #expect(try await house.access.users(after: ada.id, limit: 10) == [bob])

@@ -48,7 +48,7 @@ extension Access {
     /// Upper and lower case are the same name.
     public func user(named username: String) async throws(RegistryError) -> User? { try await userRow(named: username)?.user }
 
-    /// In the order the accounts were made.
+    /// In the order the accounts were made, to the millisecond.
     public func users(after: EntityID?, limit: Int) async throws(RegistryError) -> [User] {
         var users: [User] = []
         for record in try await catalog.records(.user, after: after?.description, limit: limit) { users.append(try UserRow(record).user) }
