@@ -34,13 +34,17 @@ public struct GenericFrontend: Frontend {
     public func adopt(
         _ path: AssetPath, _ blob: any StagedBytes, contentType: String?, in workshop: any Workshop
     ) async throws(RegistryError) -> Adoption {
+        Adoption(edit: GenericFrontend.edit(putting: blob, at: path, contentType: contentType), path: path)
+    }
+
+    private static func edit(putting blob: any StagedBytes, at path: AssetPath, contentType: String?) -> Edit {
         let release = GenericLayout.release(at: path)
         let draft = AssetDraft(
             path: path, blob: blob.id, size: blob.size, digests: blob.digests, contentType: ContentType.of(path, declared: contentType),
             package: release?.package, version: release?.version)
         var mutations: [Mutation] = [.putAsset(draft, overwrite: .never)]
         if let release { mutations.insert(.putVersion(release.package, release.version, manifest: .none, attributes: [:]), at: 0) }
-        return Adoption(edit: Edit(mutations: mutations), path: path)
+        return Edit(mutations: mutations)
     }
 
     /// `{code, message}`, as the REST API says it.
@@ -57,8 +61,7 @@ public struct GenericFrontend: Frontend {
             throw RegistryError(.invalid, subject: .request, reason: "the body is missing")
         }
         try declared.check(blob)
-        let adoption = try await GenericFrontend().adopt(path, blob, contentType: request.head.fields[.contentType], in: port)
-        try await port.commit(adoption.edit, staged: [blob] + adoption.staged)
+        try await port.commit(edit(putting: blob, at: path, contentType: request.head.fields[.contentType]), staged: [blob])
         let link = PercentCoding.encodePath("/general/\(port.context.repository)/\(path)")
         return .status(.created, [.location: link, .checksumSHA256: blob.id.hex])
     }
