@@ -24,7 +24,7 @@ public final class Staging: ByteSink {
         var nextSpaceCheck: Int64 = 0
     }
 
-    private static let spaceCheckStepBytes: Int64 = 16 << 20
+    private static let spaceCheckStepBytes: Int64 = 1 << 20
     /// Several digests of one piece while it is in the processor's cache.
     private static let hashPieceBytes = 64 << 10
 

@@ -125,7 +125,7 @@ private final class UploadSink: ByteSink {
         var nextSpaceCheck: Int64
     }
 
-    private static let spaceCheckStepBytes: Int64 = 16 << 20
+    private static let spaceCheckStepBytes: Int64 = 1 << 20
 
     private let store: BlobStore
     private let file: OpenFile
