@@ -20,7 +20,7 @@ import Testing
             ("Bearer abc", "bearer token abc"), ("bearer  abc ", "bearer token abc"), ("Token abc", "bearer token abc"),
             ("ApiKey abc", "bearer token abc"), ("abc", "bearer token abc"), ("Basic YTpiOmM=", "basic a|b:c"), ("Basic YTpiOmM", "basic a|b:c"),
             ("Basic YTo=", "basic a|"), ("Bearer YTpi", "bearerBasic a|b"), ("Basic eDpncmFuYXJ5X2Zm", "basic token granary_ff"),
-            ("Bearer granary_ff", "bearer token granary_ff"), ("", "none none"),
+            ("Bearer granary_ff", "bearer token granary_ff"), ("", "none none"), ("Bearer anonymous", "none none"),
         ])
     func carriers(field: String, expected: String) {
         #expect(read(["authorization": [field]]) == expected)

@@ -60,6 +60,8 @@ public struct Credentials: Sendable {
         }
         switch field {
         case .basic(let user, let password): return .basic(user: user, password: password)
+        // Registries that give the anonymous no real token made this one: clients still send it.
+        case .bearer("anonymous"): return .none
         case .bearer(let token):
             if !TokenText.isToken(token), case .basic(let user, let password)? = try? Parsing.Credentials("Basic \(token)") {
                 return Credentials(carrier: .bearerBasic, presented: .of(user: user, password: password))
