@@ -167,6 +167,33 @@ struct TrustTests {
         await server.stop()
     }
 
+    @Test("a certificate is trusted when its authority is, and for its own name only; https never falls back to http")
+    func certificates() async throws {
+        let authority = try ThrowawayCA()
+        let plain = try await ScriptedServer.start { _ in .ok("plain") }
+        let server = try await ScriptedServer.start(tls: authority) { request in
+            request.target == "/down" ? .redirect(to: plain.url()) : .pattern(3_000_000)
+        }
+        let stranger = try makeClient()
+        let error = await failure { _ = try await stranger.fetch(local(server.url())) }
+        #expect(error?.code == .upstreamFailed)
+        #expect(error?.reason == "its certificate is not trusted")
+
+        let client = try makeClient(.init(caFile: authority.caFile))
+        for _ in 0..<2 {
+            let whole = try await digest(client.fetch(local(server.url())).body)
+            #expect(whole.digest == ScriptedServer.Pattern.digest(3_000_000))
+        }
+        let otherName = await failure { _ = try await client.fetch(local("https://127.0.0.1:\(server.port)/")) }
+        #expect(otherName?.reason == "its certificate is not trusted")
+        let down = await failure { _ = try await client.fetch(local(server.url("/down"))) }
+        #expect(down?.reason == "it redirects from https to http")
+        #expect(server.counts.requests == 3)
+        #expect(plain.counts.connections == 0)
+        await server.stop()
+        await plain.stop()
+    }
+
     @Test("settings that cannot work are refused at the start")
     func settings() {
         for options in [

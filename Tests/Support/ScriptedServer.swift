@@ -2,6 +2,7 @@ public import Core
 public import NIOCore
 import NIOHTTP1
 import NIOPosix
+import NIOSSL
 import Synchronization
 
 #if canImport(Glibc)
@@ -121,33 +122,45 @@ public final class ScriptedServer: Sendable {
 
     fileprivate let state = Mutex(State())
     public let port: Int
+    private let scheme: String
 
-    /// Serves from now on. The script runs when a request is complete; `early` may answer at its head, before the body is read.
+    /// Serves from now on, with TLS when an authority is given. The script runs when a request is complete; `early` may answer at its head, before the body is read.
     public static func start(
-        early: (@Sendable (Request) -> Answer?)? = nil, _ script: @escaping @Sendable (Request) -> Answer
+        tls authority: ThrowawayCA? = nil, early: (@Sendable (Request) -> Answer?)? = nil,
+        _ script: @escaping @Sendable (Request) -> Answer
     ) async throws -> ScriptedServer {
         let box = Box()
+        let tls = try authority.map { authority in
+            try NIOSSLContext(
+                configuration: .makeServerConfiguration(
+                    certificateChain: NIOSSLCertificate.fromPEMFile(authority.certificateFile).map { .certificate($0) },
+                    privateKey: .privateKey(NIOSSLPrivateKey(file: authority.keyFile, format: .pem))))
+        }
         let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .serverChannelOption(.backlog, value: 1024)
             .childChannelOption(.socketOption(.so_sndbuf), value: 128 << 10)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls)) }
                     let decoder = ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes))
                     try channel.pipeline.syncOperations.addHandler(decoder)
                     try channel.pipeline.syncOperations.addHandler(ScriptedConnection(box, early: early, script: script))
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
-        let server = ScriptedServer(port: listener.localAddress?.port ?? 0)
+        let server = ScriptedServer(port: listener.localAddress?.port ?? 0, scheme: tls == nil ? "http" : "https")
         server.state.withLock { $0.listener = listener }
         box.server.withLock { $0 = server }
         return server
     }
 
-    private init(port: Int) { self.port = port }
+    private init(port: Int, scheme: String) {
+        self.port = port
+        self.scheme = scheme
+    }
 
-    public func url(_ path: String = "/") -> String { "http://127.0.0.1:\(port)\(path)" }
+    public func url(_ path: String = "/") -> String { "\(scheme)://\(scheme == "https" ? "localhost" : "127.0.0.1"):\(port)\(path)" }
     public var counts: Counts { state.withLock { $0.counts } }
     public var requests: [Request] { state.withLock { $0.requests } }
 
