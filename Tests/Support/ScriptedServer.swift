@@ -124,7 +124,8 @@ public final class ScriptedServer: Sendable {
     public let port: Int
     private let scheme: String
 
-    /// Serves from now on, with TLS when an authority is given. The script runs when a request is complete; `early` may answer at its head, before the body is read.
+    /// Serves from now on, with TLS when an authority is given. The script runs when a request is complete;
+    /// `early` may answer at its head, before the body is read.
     public static func start(
         tls authority: ThrowawayCA? = nil, early: (@Sendable (Request) -> Answer?)? = nil,
         _ script: @escaping @Sendable (Request) -> Answer
