@@ -84,7 +84,9 @@ public struct RequestPath: Sendable, Hashable, CustomStringConvertible {
         guard bytes.allSatisfy({ $0 >= 0x20 && $0 != 0x7F && $0 != UInt8(ascii: "\\") }) else {
             throw refused("the path has a control character or a backslash")
         }
-        for piece in text.split(separator: "/", omittingEmptySubsequences: false) where piece.isEmpty || piece == "." || piece == ".." {
+        // By bytes: as characters, a slash and a combining mark after it are one.
+        for piece in bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        where piece.isEmpty || piece.elementsEqual(".".utf8) || piece.elementsEqual("..".utf8) {
             throw refused("the path has an empty, '.' or '..' segment")
         }
         return text
