@@ -9,7 +9,7 @@ public struct RegistryError: Error, Sendable, CustomStringConvertible {
     /// What kind of failure this is. HTTP status is a property of the code; a format overrides it where its client disagrees.
     public enum Code: String, Sendable, CaseIterable {
         case notFound, gone, conflict, immutable, invalid, digestMismatch, tooLarge, unauthenticated, forbidden, blocked, unsupported
-        case rateLimited, upstreamFailed, noSpace, corrupt, unavailable, rangeUnsatisfiable, `internal`
+        case rateLimited, upstreamFailed, noSpace, corrupt, unavailable, rangeUnsatisfiable, pending, `internal`
 
         /// The status of RFC 9110 that says this in general HTTP.
         public var status: Int {
@@ -27,6 +27,7 @@ public struct RegistryError: Error, Sendable, CustomStringConvertible {
             case .noSpace: 507
             case .unavailable: 503
             case .rangeUnsatisfiable: 416
+            case .pending: 423
             case .corrupt, .internal: 500
             }
         }

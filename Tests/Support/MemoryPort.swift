@@ -215,7 +215,7 @@ public struct MemoryMount: MountPort {
     }
 
     /// A readable stand-in: who, and what of the wanted is granted.
-    public func token(for scopes: [TokenScope], login: (name: String, password: String)?) async throws(RegistryError) -> TokenGrant {
+    public func token(for scopes: [ResourceScope], login: (name: String, password: String)?) async throws(RegistryError) -> TokenGrant {
         if let login, login.password != "correct" {
             throw RegistryError(.unauthenticated, subject: .account(login.name), reason: "wrong name or password")
         }

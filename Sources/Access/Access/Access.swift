@@ -47,7 +47,7 @@ public final class Access: Sendable {
 
     let catalog: any Catalog
     let world: World
-    let options: AccessOptions
+    public let options: AccessOptions
     let log: Logger
     let signer: TokenSigner
     let hasher: PasswordHasher

@@ -26,7 +26,7 @@ enum GenericErrors {
         case .rateLimited: "RATE_LIMITED"
         case .upstreamFailed: "BAD_GATEWAY"
         case .noSpace: "QUOTA_EXCEEDED"
-        case .unavailable: "SERVICE_UNAVAILABLE"
+        case .unavailable, .pending: "SERVICE_UNAVAILABLE"
         case .rangeUnsatisfiable: "RANGE_NOT_SATISFIABLE"
         case .corrupt: "STORAGE_ERROR"
         case .internal: "INTERNAL_ERROR"

@@ -28,8 +28,16 @@ public protocol Frontend: Sendable {
     /// - Throws: `invalid` when the bytes are not what the format keeps at that path.
     func adopt(_ path: AssetPath, _ blob: any StagedBytes, contentType: String?, in workshop: any Workshop) async throws(RegistryError) -> Adoption
 
+    /// The name inside the repository that a bearer token must be scoped to (Docker token protocol: `repository:KEY/NAME:pull`); nil where
+    /// tokens cover whole repositories.
+    func tokenName(of match: Match) -> String?
+
     /// A failure in the dialect the format's client understands.
     func reply(to failure: RegistryError, for request: RequestHead, in context: ErrorContext) -> Reply
+}
+
+extension Frontend {
+    public func tokenName(of match: Match) -> String? { nil }
 }
 
 /// The edit that makes bytes a release, and the path they are found at afterwards (the format's own, not always the one asked for).

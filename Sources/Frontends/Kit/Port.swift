@@ -66,11 +66,11 @@ public protocol MountPort: Sendable {
     func port(for repository: RepositoryKey) async throws(RegistryError) -> any RepositoryPort
     /// A short-lived bearer token for the caller, holding of the wanted scopes what the caller has (Docker token authentication).
     /// - Parameter login: the user name and password (or token) of an OAuth2-style form; nil: the request's own credentials.
-    func token(for scopes: [TokenScope], login: (name: String, password: String)?) async throws(RegistryError) -> TokenGrant
+    func token(for scopes: [ResourceScope], login: (name: String, password: String)?) async throws(RegistryError) -> TokenGrant
 }
 
 /// A resource scope of the Docker token protocol: `repository:NAME:pull,push`, already taken apart.
-public struct TokenScope: Sendable, Hashable {
+public struct ResourceScope: Sendable, Hashable {
     public let repository: RepositoryKey
     /// The name as the client wrote it.
     public let name: String

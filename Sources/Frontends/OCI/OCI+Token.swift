@@ -29,7 +29,7 @@ extension OCIFrontend {
         if let service = parameters["service"], service != self.service {
             throw RegistryError(.invalid, subject: .field("service"), reason: "the service is \"\(self.service)\"")
         }
-        let scopes = parameters.all("scope").flatMap { $0.split(separator: " ") }.prefix(scopesMax).compactMap(TokenScope.init(parsing:))
+        let scopes = parameters.all("scope").flatMap { $0.split(separator: " ") }.prefix(scopesMax).compactMap(ResourceScope.init(parsing:))
         let grant = try await port.token(for: Array(scopes), login: login)
         let document: JSON = [
             "token": .string(grant.token), "access_token": .string(grant.token), "expires_in": JSON(grant.expiresInSeconds),
@@ -54,7 +54,7 @@ extension OCIFrontend {
     }
 }
 
-extension TokenScope {
+extension ResourceScope {
     /// `repository:NAME:ACTIONS`; NAME may hold a colon. nil for other resource types and for names that cannot exist here.
     init?(parsing text: some StringProtocol) {
         guard let first = text.firstIndex(of: ":"), let last = text.lastIndex(of: ":"), first < last else { return nil }

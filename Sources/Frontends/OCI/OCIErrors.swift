@@ -74,7 +74,7 @@ enum OCIErrors {
             return (.denied, status)
         case .unsupported: return (.unsupported, status)
         case .rateLimited: return (.tooManyRequests, status)
-        case .noSpace, .unavailable: return (.unavailable, status)
+        case .noSpace, .unavailable, .pending: return (.unavailable, status)
         case .upstreamFailed, .corrupt, .internal: return (.unknown, status)
         }
     }

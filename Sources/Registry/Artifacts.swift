@@ -1,0 +1,132 @@
+import BlobStore
+public import Access
+import Catalog
+public import Core
+public import FrontendKit
+
+// The generic artifact API: bytes put at a path through REST become a release of whatever format the repository has.
+
+extension Registry {
+    /// Stores a body at a path, checks the digests its sender declared, and lets the format adopt it.
+    /// - Returns: the asset as the format keeps it, which may be at another path.
+    public func putArtifact(
+        _ body: Body, at path: AssetPath, in key: RepositoryKey, contentType: String?, declared: [Digest], by origin: RequestOrigin
+    ) async throws(RegistryError) -> Asset {
+        let session = try await writing(to: key, by: origin)
+        let parts = try await session.receive(body, as: .raw, digests: DigestSet(declared.map(\.algorithm)))
+        guard case .staged(let staged)? = parts.first?.content else { preconditionFailure("a raw body is one staged part") }
+        return try await adopt(staged, at: path, contentType: contentType, declared: declared, in: session)
+    }
+
+    /// The same for a multipart form: the first file, at `path` or where the form's `path` field says (a trailing `/` names a folder).
+    public func putArtifactForm(
+        _ body: Body, contentType: String, at path: AssetPath?, in key: RepositoryKey, by origin: RequestOrigin
+    ) async throws(RegistryError) -> Asset {
+        let session = try await writing(to: key, by: origin)
+        let parts = try await session.receive(body, as: .multipart(contentType: contentType), digests: .sha256)
+        guard let file = parts.first(where: { $0.fileName != nil }), case .staged(let staged) = file.content, let name = file.fileName else {
+            throw RegistryError(.invalid, subject: .request, reason: "the form has no file part")
+        }
+        var wanted = path?.text ?? name
+        if path == nil, case .text(let folder)? = parts.first(where: { $0.name == "path" })?.content {
+            wanted = folder.hasSuffix("/") ? folder + name : folder
+        }
+        guard let target = AssetPath(wanted) else { throw Registry.invalidPath(wanted) }
+        return try await adopt(staged, at: target, contentType: file.contentType, declared: [], in: session)
+    }
+
+    public static func invalidPath(_ text: String) -> RegistryError {
+        RegistryError(
+            .invalid, subject: .field("path"),
+            reason:
+                "an artifact path is relative, has 1 to 2048 bytes and no empty, '.' or '..' segment\(text.utf8.count > 2048 ? ": this one has \(text.utf8.count)" : "")"
+        )
+    }
+
+    /// An artifact's row; `notFound` when there is none.
+    public func artifact(at path: AssetPath, in authorized: Authorized) async throws(RegistryError) -> Asset {
+        guard let asset = try await catalog.asset(at: path, in: authorized.repository.id) else {
+            throw RegistryError(.notFound, subject: .path(path.text), reason: "\(authorized.repository.key) has no artifact at \(path)")
+        }
+        return asset
+    }
+
+    public func deleteArtifact(at path: AssetPath, in key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) {
+        let authorized = try access.authorize(origin.caller, .delete, on: try await catalog.repository(key))
+        let asset = try await artifact(at: path, in: authorized)
+        // Sidecars (`<file>.metadata`) go with their file, and a version with its last one: an index must not name what nobody can fetch.
+        var mutations: [Mutation] = [.deleteAsset(path)]
+        if let package = asset.package, let version = asset.version {
+            let facts = try await catalog.facts(in: .package(package), of: authorized.repository.id, after: nil, limit: 1)
+            let others = facts.assets.filter { $0.version == version && $0.path != path }
+            let sidecars = others.filter { $0.path.text.hasPrefix(path.text + ".") }
+            if others.count == sidecars.count, facts.versions.contains(where: { $0.name == version }) {
+                mutations = [.deleteVersion(package, version)]
+            } else {
+                mutations += sidecars.map { .deleteAsset($0.path) }
+            }
+        }
+        try await catalog.apply(
+            Change(
+                actor: origin.caller.actor, at: world.now(), requestID: origin.requestID,
+                parts: [.edit(authorized.repository.id, Edit(mutations: mutations))]))
+    }
+
+    // MARK: Resumable uploads of the REST API
+
+    private static let uploadPurpose = "rest"
+
+    public func beginArtifactUpload(in key: RepositoryKey, totalBytes: Int64, by origin: RequestOrigin) async throws(RegistryError) -> UploadProgress
+    {
+        try await writing(to: key, by: origin).beginUpload(purpose: Registry.uploadPurpose, totalBytes: totalBytes)
+    }
+
+    /// Chunks may come in any order; each is durable when this returns.
+    public func putArtifactChunk(
+        _ body: Body, range: Range<Int64>, to upload: EntityID, in key: RepositoryKey, by origin: RequestOrigin
+    ) async throws(RegistryError) -> UploadProgress {
+        let session = try await writing(to: key, by: origin)
+        _ = try await session.upload(upload, purpose: Registry.uploadPurpose)
+        return UploadProgress(try await blobs.write(upload, range: range, from: body))
+    }
+
+    public func artifactUpload(_ upload: EntityID, in key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) -> UploadProgress {
+        try await writing(to: key, by: origin).upload(upload, purpose: Registry.uploadPurpose)
+    }
+
+    public func finishArtifactUpload(
+        _ upload: EntityID, at path: AssetPath, in key: RepositoryKey, contentType: String?, declared: [Digest], by origin: RequestOrigin
+    ) async throws(RegistryError) -> Asset {
+        let session = try await writing(to: key, by: origin)
+        let staged = try await session.finish(upload, digests: DigestSet(declared.map(\.algorithm)), purpose: Registry.uploadPurpose)
+        return try await adopt(staged, at: path, contentType: contentType, declared: declared, in: session)
+    }
+
+    public func cancelArtifactUpload(_ upload: EntityID, in key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) {
+        try await writing(to: key, by: origin).cancel(upload, purpose: Registry.uploadPurpose)
+    }
+
+    // MARK: The road they share
+
+    private func writing(to key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) -> RepositorySession {
+        let authorized = try access.authorize(origin.caller, .write, on: try await catalog.repository(key))
+        guard let frontend = frontend(for: authorized.repository.format) else {
+            throw RegistryError(.unsupported, subject: .repository(key.text), reason: "no frontend serves the format \(authorized.repository.format)")
+        }
+        try refuseWrites(to: authorized.repository)
+        return RepositorySession(registry: self, authorized: authorized, frontend: frontend, requestID: origin.requestID)
+    }
+
+    private func adopt(
+        _ staged: any StagedBytes, at path: AssetPath, contentType: String?, declared: [Digest], in session: RepositorySession
+    ) async throws(RegistryError) -> Asset {
+        for digest in declared where staged.digest(digest.algorithm) != digest {
+            throw RegistryError(
+                .digestMismatch, subject: .path(path.text),
+                reason: "the bytes received are not those declared: \(digest.algorithm.rawValue) is not \(digest.hex)")
+        }
+        let adoption = try await session.frontend.adopt(path, staged, contentType: contentType, in: session)
+        try await session.commit(adoption.edit, staged: [staged] + adoption.staged)
+        return try await artifact(at: adoption.path, in: session.authorized)
+    }
+}

@@ -1,0 +1,155 @@
+import NIOCore
+import Parsing
+public import Core
+public import FrontendKit
+import HTTPTypes
+import Access
+import Catalog
+import Logging
+
+/// The one entry of every request: mount, then identity, repository, permission, reply. No central switch over formats.
+public struct Dispatcher: Responder {
+    /// A responder that owns a URL prefix beside the formats: the REST API, health, metrics.
+    public struct Mounted: Sendable {
+        let prefix: [String]
+        let responder: any Responder
+        public init(_ prefix: String, _ responder: any Responder) {
+            self.prefix = prefix.split(separator: "/").map(String.init)
+            self.responder = responder
+        }
+    }
+
+    private let registry: Registry
+    private let mounted: [Mounted]
+    private let formats: [(prefix: [String], frontend: any Frontend)]
+
+    public init(registry: Registry, mounted: [Mounted]) {
+        self.registry = registry
+        // Longest prefix first, so that /api/v1 wins over an alias under /api.
+        self.mounted = mounted.sorted { $0.prefix.count > $1.prefix.count }
+        formats = registry.frontends.flatMap { frontend in
+            frontend.format.mounts.map { (prefix: $0.split(separator: "/").map(String.init), frontend: frontend) }
+        }.sorted { $0.prefix.count > $1.prefix.count }
+    }
+
+    public func respond(to head: RequestHead, body: Body) async -> Response {
+        let segments = head.path.segments
+        if let owner = mounted.first(where: { segments.starts(with: $0.prefix) }) {
+            if registry.access.setupRequired, !SetupLock.isOpen(segments) { return SetupLock.response }
+            return await owner.responder.respond(to: head, body: body)
+        }
+        guard let mount = formats.first(where: { segments.starts(with: $0.prefix) }) else {
+            return respond(toUnreadable: RegistryError(.notFound, subject: .request, reason: "nothing is served at \(head.path)"))
+        }
+        return await registry.respond(to: head, body: body, at: mount.prefix.count, of: mount.frontend)
+    }
+}
+
+extension Registry {
+    /// One request to a format: five stages in order.
+    func respond(to head: RequestHead, body: Body, at mountDepth: Int, of frontend: any Frontend) async -> Response {
+        let context = errorContext(for: head, depth: mountDepth, of: frontend)
+        do throws(RegistryError) {
+            // Identity. A credential that is present but wrong is an error even where anonymous callers may read.
+            let caller = try await access.authenticate(Credentials.from(head.fields))
+            if access.setupRequired { throw SetupLock.failure }
+            let path = head.path.dropping(mountDepth)
+
+            if case .found(let route, let match) = RouteTable.find(path, head.method, at: .mount, in: frontend.routes),
+                case .mounted(let compute) = route.kind
+            {
+                let port = MountSession(registry: self, frontend: frontend, caller: caller, head: head)
+                return try await response(
+                    to: try await compute(Request(head: head, match: match, body: body), port), from: frontend, over: nil, head: head)
+            }
+
+            // Repository and permission: one resolved target, which the handler consumes as `Authorized`.
+            guard let name = path.segments.first else {
+                throw RegistryError(.notFound, subject: .request, reason: "name a repository: \(head.path)/<repository>")
+            }
+            let outcome = RouteTable.find(path.dropping(1), head.method, at: .repository, in: frontend.routes, of: RepositoryKey(name))
+            let repository = try await repository(named: name, servedBy: frontend)
+            let authorized = try access.authorize(
+                caller, context.needs ?? .read, on: repository, package: context.match.flatMap { frontend.tokenName(of: $0) })
+
+            // Reply.
+            switch outcome {
+            case .absent: throw RegistryError(.notFound, subject: .request, reason: "\(frontend.format.name) has nothing at \(head.path)")
+            case .otherMethods(let methods):
+                throw RegistryError(
+                    .unsupported, subject: .request,
+                    reason: "\(head.method.rawValue) is not served here, only \(methods.map(\.rawValue).joined(separator: ", "))")
+            case .found(let route, let match):
+                let session = RepositorySession(registry: self, authorized: authorized, frontend: frontend, requestID: head.requestID)
+                return try await perform(route, Request(head: head, match: match, body: body), in: session)
+            }
+        } catch {
+            return failureResponse(error, from: frontend, head: head, in: context)
+        }
+    }
+
+    /// nil when there is none, or when it belongs to another format: both look the same to a caller.
+    private func repository(named name: String, servedBy frontend: any Frontend) async throws(RegistryError) -> Repository? {
+        guard let key = RepositoryKey(name), let repository = try await catalog.repository(key), frontend.format.answers(to: repository.format) else {
+            return nil
+        }
+        return repository
+    }
+
+    /// What a failure anywhere on the road may name: the route is looked up before anything can fail.
+    private func errorContext(for head: RequestHead, depth: Int, of frontend: any Frontend) -> ErrorContext {
+        let path = head.path.dropping(depth)
+        var context = ErrorContext(baseURL: options.baseURL.text, repository: nil, needs: nil, match: nil)
+        if case .found(_, let match) = RouteTable.find(path, head.method, at: .mount, in: frontend.routes) {
+            context.match = match
+            return context
+        }
+        context.repository = path.segments.first
+        if case .found(let route, let match) = RouteTable.find(
+            path.dropping(1), head.method, at: .repository, in: frontend.routes, of: path.segments.first.flatMap { RepositoryKey($0) })
+        {
+            context.needs = route.needs
+            context.match = match
+        }
+        return context
+    }
+
+    func failureResponse(_ failure: RegistryError, from frontend: any Frontend, head: RequestHead, in context: ErrorContext) -> Response {
+        var response: Response
+        switch frontend.reply(to: failure, for: head, in: context) {
+        case .bytes(let bytes, let status, let fields):
+            response = Response(status, fields: fields, content: .bytes(.init(bytes: bytes)), failure: failure)
+        case .asset, .view:
+            preconditionFailure("an error is answered with bytes")
+        }
+        if let seconds = failure.retryAfterSeconds { response.fields[.retryAfter] = String(seconds) }
+        return response
+    }
+}
+
+/// Until the first administrator's generated password was changed, nothing is served but health, login and that change.
+enum SetupLock {
+    static let failure = RegistryError(
+        .forbidden, subject: .request, reason: "this server is not set up yet: log in as admin with the password in admin.password and change it")
+
+    static func isOpen(_ segments: [String]) -> Bool {
+        guard segments.starts(with: ["api", "v1"]) else { return true }
+        let rest = segments.dropFirst(2)
+        return rest.first == "auth" || rest.elementsEqual(["setup", "status"]) || rest.count == 3 && rest.first == "users" && rest.last == "password"
+    }
+
+    static var response: Response {
+        let body = JSON.object(
+            .init([
+                ("error", "SETUP_REQUIRED"), ("message", JSON(failure.reason)),
+                (
+                    "instructions",
+                    .array([
+                        "POST /api/v1/auth/login with the user admin and the first line of admin.password",
+                        "POST /api/v1/users/me/password with current_password and new_password",
+                    ])
+                ),
+            ]))
+        return Response(.forbidden, fields: [.contentType: "application/json"], content: .bytes(ByteBuffer(bytes: body.encoded())), failure: failure)
+    }
+}

@@ -1,0 +1,182 @@
+import BlobStore
+public import Catalog
+public import Core
+import Logging
+import Synchronization
+
+/// Something that consumes the log: every change reaches it, in order, at least once.
+public protocol Follower: Sendable {
+    /// Names its cursor; never changes.
+    var name: String { get }
+    /// Whether the position survives a restart. A follower of memory starts at the head: what it caches is empty then.
+    var isDurable: Bool { get }
+    /// Takes entries in order. Anything it writes belongs into the returned parts, which are committed together with its position.
+    func take(_ entries: [LogEntry]) async throws(RegistryError) -> [Change.Part]
+    /// The log no longer reaches back to where it was: start over from facts.
+    func startOver() async throws(RegistryError) -> [Change.Part]
+}
+
+extension Registry {
+    /// Drives one follower until its task is cancelled.
+    public func follow(_ follower: any Follower) async {
+        var position: Revision?
+        while !Task.isCancelled {
+            do throws(RegistryError) {
+                if position == nil { position = try await begin(follower) }
+                guard let at = position else { continue }
+                try await catalog.awaitChange(after: at)
+                if Task.isCancelled { return }
+                let entries = try await catalog.log(after: at, limit: 1_000)
+                guard let last = entries.last else { continue }
+                try await save(follower, try await follower.take(entries), at: last.revision)
+                position = last.revision
+            } catch {
+                if Task.isCancelled { return }
+                if error.code == .gone {
+                    position = nil
+                    continue
+                }
+                log.error("a follower of the log failed, it tries again", metadata: ["follower": "\(follower.name)", "error": "\(error)"])
+                try? await Task.sleep(for: .seconds(1))
+            }
+        }
+    }
+
+    /// Gives back what abandoned uploads hold, every ten minutes until its task is cancelled.
+    public func expireUploads() async {
+        while !Task.isCancelled {
+            do throws(RegistryError) { _ = try await blobs.expireUploads(now: world.now()) } catch {
+                log.error("expired uploads stay for now", metadata: ["error": "\(error)"])
+            }
+            try? await Task.sleep(for: .seconds(600))
+        }
+    }
+
+    private func begin(_ follower: any Follower) async throws(RegistryError) -> Revision {
+        let head = try await catalog.head()
+        guard follower.isDurable else { return head }
+        if let record = try await catalog.record(.cursor, id: follower.name) {
+            var reader = BinaryReader(record.value)
+            let position = Revision(try reader.readUInt64())
+            do throws(RegistryError) {
+                _ = try await catalog.log(after: position, limit: 1)
+                return position
+            } catch {
+                guard error.code == .gone else { throw error }
+            }
+        }
+        try await save(follower, try await follower.startOver(), at: head)
+        return head
+    }
+
+    /// The position is written with what the follower wrote, and not at all when it wrote nothing: its own commits would wake it for ever.
+    private func save(_ follower: any Follower, _ parts: [Change.Part], at revision: Revision) async throws(RegistryError) {
+        guard follower.isDurable, !parts.isEmpty else { return }
+        var writer = BinaryWriter()
+        writer.write(revision.number)
+        let cursor = Record(kind: .cursor, id: follower.name, value: writer.bytes)
+        try await catalog.apply(
+            Change(actor: .system, at: world.now(), requestID: "follower \(follower.name)", parts: parts + [.putRecord(cursor, ifRevision: nil)]))
+    }
+
+    public var viewFollower: any Follower { ViewFollower(views: views) }
+}
+
+/// Drops rendered views as soon as what they were computed from has changed. Fingerprints make a stale page impossible; this gives its memory back.
+private struct ViewFollower: Follower {
+    let views: ViewCache
+    var name: String { "views" }
+    var isDurable: Bool { false }
+
+    func take(_ entries: [LogEntry]) -> [Change.Part] {
+        for touched in Set(entries.flatMap(\.touched)) {
+            switch touched {
+            case .repository(let repository): views.forget(repository, package: nil)
+            case .package(let repository, let package): views.forget(repository, package: package)
+            case .asset, .tag, .record, .verdict, .learned: break
+            }
+        }
+        return []
+    }
+
+    func startOver() -> [Change.Part] { [] }
+}
+
+/// What all repositories hold together and what happened to them, for metrics and the administrator's page: kept by following the log, so
+/// that nobody scans for it.
+public final class StorageCounters: Follower {
+    public struct Totals: Sendable, Hashable {
+        public var assets: Int64 = 0
+        public var bytes: Int64 = 0
+        public var uploads: Int64 = 0
+        public var deletions: Int64 = 0
+    }
+
+    private static let formatNumber: UInt8 = 1
+    private static let id = "storage-counters"
+    private let catalog: any Catalog
+    private let totals = Mutex(Totals())
+
+    public init(catalog: any Catalog) { self.catalog = catalog }
+
+    public var name: String { StorageCounters.id }
+    public var isDurable: Bool { true }
+    public var current: Totals { totals.withLock { $0 } }
+
+    /// Reads what was kept, before the first entry comes.
+    public func load() async throws(RegistryError) {
+        guard let record = try await catalog.record(.setting, id: StorageCounters.id) else { return }
+        var reader = BinaryReader(record.value)
+        guard try reader.readUInt8() == StorageCounters.formatNumber else { return }
+        let kept = Totals(
+            assets: try reader.readInt64(), bytes: try reader.readInt64(), uploads: try reader.readInt64(), deletions: try reader.readInt64())
+        totals.withLock { $0 = kept }
+    }
+
+    public func take(_ entries: [LogEntry]) async throws(RegistryError) -> [Change.Part] {
+        var next = current
+        for case .asset(_, _, let blob, let delta) in entries.lazy.flatMap(\.touched) {
+            next.bytes = next.bytes.addingReportingOverflow(delta).partialValue
+            if blob == nil { next.deletions += 1 } else { next.uploads += 1 }
+        }
+        // A deleted repository takes its assets along without an entry for each: count the survivors anew.
+        if entries.contains(where: { $0.touched.contains { if case .repository = $0 { true } else { false } } }) || next != current {
+            (next.assets, next.bytes) = try await counted()
+        }
+        return keep(next)
+    }
+
+    public func startOver() async throws(RegistryError) -> [Change.Part] {
+        var next = Totals()
+        (next.assets, next.bytes) = try await counted()
+        return keep(next)
+    }
+
+    /// Sums the repositories' own totals, which change with the changes that cause them.
+    private func counted() async throws(RegistryError) -> (assets: Int64, bytes: Int64) {
+        var sum: (assets: Int64, bytes: Int64) = (0, 0)
+        var last: RepositoryKey?
+        while true {
+            let page = try await catalog.repositories(after: last, limit: 500)
+            for repository in page {
+                let usage = try await catalog.usage(of: repository.id)
+                sum.assets += usage.assets
+                sum.bytes += usage.bytes
+            }
+            guard page.count == 500, let end = page.last else { return sum }
+            last = end.key
+        }
+    }
+
+    private func keep(_ next: Totals) -> [Change.Part] {
+        let changed = totals.withLock { totals in
+            defer { totals = next }
+            return totals != next
+        }
+        guard changed else { return [] }
+        var writer = BinaryWriter()
+        writer.write(StorageCounters.formatNumber)
+        for value in [next.assets, next.bytes, next.uploads, next.deletions] { writer.write(value) }
+        return [.putRecord(Record(kind: .setting, id: StorageCounters.id, value: writer.bytes), ifRevision: nil)]
+    }
+}

@@ -1,0 +1,76 @@
+// Registry: runs frontends over local, remote and virtual repositories. It owns the road from a request to a reply: identity, repository,
+// permission, the gate, views, publishing, fetching. It opens bytes and facts only with an `Authorized` value, which only Access can make.
+public import Access
+public import BlobStore
+public import Catalog
+public import Core
+public import FrontendKit
+public import Logging
+public import Outbound
+
+/// The engine that every wire protocol and the REST API share.
+public final class Registry: Sendable {
+    public struct Options: Sendable {
+        public var baseURL: BaseURL
+        /// The most one upload may have.
+        public var uploadBytesMax: Int64 = 10 << 30
+        /// Memory for rendered views.
+        public var viewCacheBytes = 16 << 20
+        /// The largest upstream document that is read into memory to learn from it.
+        public var learnedDocumentBytesMax = 32 << 20
+        /// How long an upstream's index is served without asking, where the repository sets nothing else.
+        public var indexFreshSeconds: Int64 = 300
+        /// How long "upstream has no such thing" is believed.
+        public var absenceSeconds: Int64 = 60
+        public init(baseURL: BaseURL) { self.baseURL = baseURL }
+    }
+
+    public let catalog: any Catalog
+    public let blobs: BlobStore
+    public let access: Access
+    let outbound: OutboundClient
+    public let frontends: [any Frontend]
+    public let options: Options
+    public let world: World
+    let log: Logger
+    let workers: BlockingPool
+    let views: ViewCache
+    let sealer: Sealer
+    let indexFetches = SingleFlight<String, LearnedPage>()
+    let fileFetches = SingleFlight<String, Asset>()
+
+    public init(
+        catalog: any Catalog, blobs: BlobStore, access: Access, outbound: OutboundClient, frontends: [any Frontend], workers: BlockingPool,
+        sealer: Sealer, options: Options, world: World, log: Logger
+    ) {
+        self.catalog = catalog
+        self.blobs = blobs
+        self.access = access
+        self.outbound = outbound
+        self.frontends = frontends
+        self.workers = workers
+        self.sealer = sealer
+        self.options = options
+        self.world = world
+        self.log = log
+        views = ViewCache(bytesMax: options.viewCacheBytes)
+        for frontend in frontends { RouteTable.check(frontend) }
+    }
+
+    /// The frontend a repository of this format is served by; nil when none is installed.
+    public func frontend(for format: String) -> (any Frontend)? { frontends.first { $0.format.answers(to: format) } }
+
+    func context(of repository: Repository) -> RenderContext {
+        RenderContext(baseURL: options.baseURL.text, repository: repository.key, settings: repository.settings)
+    }
+}
+
+/// Who asks and under which request id: what every change is signed with.
+public struct RequestOrigin: Sendable {
+    public let caller: Caller
+    public let requestID: String
+    public init(caller: Caller, requestID: String) {
+        self.caller = caller
+        self.requestID = requestID
+    }
+}

@@ -1,0 +1,69 @@
+import BlobStore
+public import Access
+import Catalog
+public import Core
+public import FrontendKit
+public import HTTPTypes
+import NIOCore
+
+extension Registry {
+    /// A frontend's reply as a response the server can send.
+    func response(
+        to reply: Reply, from frontend: any Frontend, over session: RepositorySession?, head: RequestHead
+    ) async throws(RegistryError) -> Response {
+        switch reply {
+        case .bytes(let bytes, let status, let fields):
+            return Response(status, fields: fields, content: bytes.isEmpty ? .none : .bytes(ByteBuffer(bytes: bytes)))
+        case .asset(let asset, let fields):
+            guard let session else { preconditionFailure("a row of the mount has no assets") }
+            return try await fileResponse(asset, session.authorized, fields: fields, isPointer: true)
+        case .view(let view, let fields):
+            guard let session else { preconditionFailure("a row of the mount has no views") }
+            return try await viewResponse(view, in: session, head: head, fields: fields)
+        }
+    }
+
+    /// An asset's bytes, past the gate.
+    public func fileResponse(_ asset: Asset, _ authorized: Authorized, fields: HTTPFields, isPointer: Bool) async throws(RegistryError) -> Response {
+        try await gate(asset.blob, as: asset.path)
+        guard let content = try await blobs.content(of: asset.blob) else {
+            throw RegistryError(.corrupt, subject: .blob(asset.blob.description), reason: "the bytes of \(asset.path) are missing from the store")
+        }
+        var all: HTTPFields = [
+            .contentType: asset.contentType, .checksumSHA256: asset.blob.hex, .contentSecurityPolicy: "default-src 'none'; sandbox",
+        ]
+        let visibility = authorized.repository.isPublic ? "public" : "private"
+        all[.cacheControl] = isPointer ? "\(visibility), no-cache" : "\(visibility), max-age=31536000, immutable"
+        for field in fields { all[field.name] = field.value }
+        return Response(
+            .ok, fields: all, content: .blob(content), validator: .init(etag: "\"\(asset.blob.hex)\"", lastModified: asset.created))
+    }
+
+    /// The verdict gate: one place between resolve and reply, asked for every byte of every asset.
+    func gate(_ blob: BlobID, as path: AssetPath) async throws(RegistryError) {
+        guard let verdict = try await catalog.verdict(on: blob) else { return }
+        let reason = "\(path) is \(verdict.state) by \(verdict.inspector): \(verdict.reason)"
+        switch verdict.state {
+        case .allowed: return
+        case .pending: throw RegistryError(.pending, subject: .path(path.text), reason: reason, retryAfterSeconds: 30)
+        case .quarantined: throw RegistryError(.conflict, subject: .path(path.text), reason: reason)
+        case .blocked: throw RegistryError(.blocked, subject: .path(path.text), reason: reason)
+        }
+    }
+}
+
+extension HTTPField.Name {
+    static let checksumSHA256 = HTTPField.Name(checked: "X-Checksum-SHA256")
+
+    private init(checked name: String) {
+        guard let field = HTTPField.Name(name) else { preconditionFailure("not a field name: \(name)") }
+        self = field
+    }
+}
+
+extension Credentials {
+    /// What the request carries, whichever of the carriers clients use.
+    public static func from(_ fields: HTTPFields) -> Credentials {
+        from(fields: { name in HTTPField.Name(name).map { fields[values: $0] } ?? [] }, allowCookie: true)
+    }
+}

@@ -1,0 +1,121 @@
+public import Access
+public import Catalog
+public import Core
+import FrontendKit
+
+/// What an administrator says of a repository; nil leaves a value as it is (or at its default when creating).
+public struct RepositoryDraft: Sendable {
+    public var key: RepositoryKey?
+    public var name: String?
+    public var description: String?
+    public var format: String?
+    public var kind: Repository.Kind?
+    public var isPublic: Bool?
+    /// The inner nil lifts the quota.
+    public var quotaBytes: Int64??
+    public var upstreamURL: String?
+    /// By REST field name; an empty value removes the setting. Those of `Registry.sealedSettings` are kept sealed and never shown.
+    public var settings: [String: String] = [:]
+    public init() {}
+}
+
+extension Registry {
+    /// Settings that are secrets: sealed at rest, write-only.
+    public static let sealedSettings: Set<String> = ["upstream_password", "upstream_token"]
+
+    /// - Throws: `invalid` for a wrong draft, `conflict` for a key in use, `forbidden` for a caller who is no administrator.
+    public func createRepository(_ draft: RepositoryDraft, by origin: RequestOrigin) async throws(RegistryError) -> Repository {
+        try access.requireAdmin(origin.caller)
+        guard let key = draft.key else { throw invalid("key", "a repository key is 1-128 of A-Z a-z 0-9 . _ - and begins with no . or -") }
+        guard let format = draft.format, frontend(for: format) != nil else {
+            let known = frontends.map(\.format.name).joined(separator: ", ")
+            throw invalid("format", "unknown format \(draft.format ?? ""): this server serves \(known)")
+        }
+        let kind = draft.kind ?? .local
+        guard kind != .virtual else { throw invalid("repo_type", "virtual repositories are not served by this version") }
+        if kind == .remote, draft.upstreamURL == nil { throw invalid("upstream_url", "a remote repository needs an upstream_url") }
+        let now = world.now()
+        var repository = Repository(id: world.newID(), key: key, name: draft.name ?? key.text, format: format, kind: kind, created: now)
+        try update(&repository, with: draft)
+        if try await catalog.repository(key) != nil {
+            throw RegistryError(.conflict, subject: .repository(key.text), reason: "there is a repository \(key) already")
+        }
+        try await catalog.apply(Change(actor: origin.caller.actor, at: now, requestID: origin.requestID, parts: [.putRepository(repository)]))
+        return try await stored(repository.id)
+    }
+
+    /// - Throws: also `notFound` for what the caller may not see.
+    public func updateRepository(
+        _ key: RepositoryKey, with draft: RepositoryDraft, by origin: RequestOrigin
+    ) async throws(RegistryError) -> Repository {
+        var repository = try access.authorize(origin.caller, .admin, on: try await catalog.repository(key)).repository
+        if let format = draft.format, Format.canonical(format) != Format.canonical(repository.format) {
+            throw invalid("format", "the format of a repository cannot change")
+        }
+        if let kind = draft.kind, kind != repository.kind { throw invalid("repo_type", "the type of a repository cannot change") }
+        try update(&repository, with: draft)
+        repository.updated = world.now()
+        try await catalog.apply(
+            Change(actor: origin.caller.actor, at: repository.updated, requestID: origin.requestID, parts: [.putRepository(repository)]))
+        views.forget(repository.id, package: nil)
+        return try await stored(repository.id)
+    }
+
+    public func deleteRepository(_ key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) {
+        let repository = try access.authorize(origin.caller, .admin, on: try await catalog.repository(key)).repository
+        try await catalog.apply(
+            Change(actor: origin.caller.actor, at: world.now(), requestID: origin.requestID, parts: [.deleteRepository(repository.id)]))
+        views.forget(repository.id, package: nil)
+    }
+
+    /// A repository the caller may read; else `notFound` (or `unauthenticated`), whether it exists or not.
+    public func readable(_ key: RepositoryKey, by caller: Caller) async throws(RegistryError) -> Authorized {
+        try access.authorize(caller, .read, on: try await catalog.repository(key))
+    }
+
+    /// Every repository the caller may read, in byte order of the keys.
+    public func readableRepositories(by caller: Caller) async throws(RegistryError) -> [Repository] {
+        var visible: [Repository] = []
+        var last: RepositoryKey?
+        while true {
+            let page = try await catalog.repositories(after: last, limit: 500)
+            for repository in page where access.mayList(caller, repository) { visible.append(repository) }
+            guard page.count == 500, let end = page.last else { return visible }
+            last = end.key
+        }
+    }
+
+    private func update(_ repository: inout Repository, with draft: RepositoryDraft) throws(RegistryError) {
+        if let key = draft.key { repository.key = key }
+        if let name = draft.name { repository.name = name }
+        if let description = draft.description { repository.description = description }
+        if let isPublic = draft.isPublic { repository.isPublic = isPublic }
+        if let quota = draft.quotaBytes {
+            if let quota, quota < 0 { throw invalid("quota_bytes", "a quota is not negative") }
+            repository.quotaBytes = quota
+        }
+        if let url = draft.upstreamURL {
+            guard url.hasPrefix("http://") || url.hasPrefix("https://") else {
+                throw invalid("upstream_url", "the upstream URL must be http or https")
+            }
+            repository.upstreamURL = url
+        }
+        for (name, value) in draft.settings {
+            if value.isEmpty {
+                repository.settings[name] = nil
+            } else {
+                repository.settings[name] =
+                    Registry.sealedSettings.contains(name) ? try sealer.seal(Secret(value), for: "\(repository.id) \(name)") : value
+            }
+        }
+    }
+
+    private func stored(_ id: RepositoryID) async throws(RegistryError) -> Repository {
+        guard let repository = try await catalog.repository(id: id) else {
+            throw RegistryError(.conflict, subject: .repository(id.description), reason: "the repository was deleted meanwhile")
+        }
+        return repository
+    }
+
+    private func invalid(_ field: String, _ reason: String) -> RegistryError { RegistryError(.invalid, subject: .field(field), reason: reason) }
+}

@@ -1,0 +1,196 @@
+import Access
+import BlobStore
+import Catalog
+import Core
+import FrontendKit
+import NIOCore
+import Synchronization
+
+/// One request's hold on one repository: everything it opens was authorized for this very target.
+struct RepositorySession: RepositoryPort {
+    let registry: Registry
+    let authorized: Authorized
+    let frontend: any Frontend
+    let requestID: String
+
+    private var repository: Repository { authorized.repository }
+
+    var caller: CallerName { CallerName(name: authorized.caller.actor.name, isAnonymous: authorized.caller.isAnonymous) }
+    var context: RenderContext { registry.context(of: repository) }
+
+    // MARK: Facts
+
+    func facts(in scope: Scope, after: String?, limit: Int) async throws(RegistryError) -> Facts {
+        try await registry.catalog.facts(in: scope, of: repository.id, after: after, limit: limit)
+    }
+
+    func version(_ name: VersionName, of package: PackageName) async throws(RegistryError) -> Version? {
+        try await registry.catalog.version(name, of: package, in: repository.id)
+    }
+
+    func tag(_ name: TagName, of package: PackageName) async throws(RegistryError) -> Tag? {
+        try await registry.catalog.tag(name, of: package, in: repository.id)
+    }
+
+    func asset(at path: AssetPath) async throws(RegistryError) -> Asset? { try await registry.catalog.asset(at: path, in: repository.id) }
+
+    func bytes(of asset: Asset) async throws(RegistryError) -> [UInt8] {
+        try await registry.gate(asset.blob, as: asset.path)
+        guard asset.size <= Int64(Body.collectBytesMax) else {
+            throw RegistryError(.tooLarge, subject: .path(asset.path.text), reason: "\(asset.path) is too large to be read into memory")
+        }
+        return try await registry.storedBytes(asset.blob, size: asset.size)
+    }
+
+    // MARK: Bytes in
+
+    func offload<Result: Sendable>(_ work: @escaping @Sendable () throws(RegistryError) -> Result) async throws(RegistryError) -> Result {
+        try await registry.workers.run(work)
+    }
+
+    func stage(_ bytes: [UInt8]) async throws(RegistryError) -> any StagedBytes {
+        precondition(bytes.count <= Body.collectBytesMax, "derived bytes are bounded by the format")
+        return try await registry.blobs.stage(.init(bytes: bytes), digests: .sha256)
+    }
+
+    func receive(_ body: Body, as form: BodyForm, digests: DigestSet) async throws(RegistryError) -> [Part] {
+        try await registry.refuseOverQuota(body.length, in: repository)
+        switch form {
+        case .raw:
+            let staging = try registry.blobs.stage(expectedLength: body.length, digests: digests)
+            try await body.drain(into: CappedSink(staging, bytesMax: registry.options.uploadBytesMax))
+            return [Part(name: "", fileName: nil, contentType: nil, content: .staged(try await staging.finish()))]
+        case .multipart(let contentType):
+            let receiver = try MultipartReceiver(contentType: contentType, digests: digests, blobs: registry.blobs)
+            try await body.drain(into: CappedSink(receiver, bytesMax: registry.options.uploadBytesMax))
+            return try await receiver.finish()
+        }
+    }
+
+    func beginUpload(purpose: String, totalBytes: Int64?) async throws(RegistryError) -> UploadProgress {
+        try await registry.refuseOverQuota(totalBytes, in: repository)
+        return UploadProgress(try await registry.blobs.beginUpload(context: owner(purpose).encoded, totalBytes: totalBytes))
+    }
+
+    func upload(_ id: EntityID, purpose: String) async throws(RegistryError) -> UploadProgress { UploadProgress(try await status(of: id, purpose)) }
+
+    func append(_ body: Body, to upload: EntityID, at offset: Int64?, purpose: String) async throws(RegistryError) -> UploadProgress {
+        let status = try await status(of: upload, purpose)
+        try await registry.refuseOverQuota(body.length.map { $0.addingReportingOverflow(status.received).partialValue }, in: repository)
+        return UploadProgress(try await registry.blobs.append(upload, at: offset, from: body))
+    }
+
+    func finish(_ upload: EntityID, digests: DigestSet, purpose: String) async throws(RegistryError) -> any StagedBytes {
+        _ = try await status(of: upload, purpose)
+        return try await registry.blobs.finishUpload(upload, digests: digests)
+    }
+
+    func cancel(_ upload: EntityID, purpose: String) async throws(RegistryError) {
+        _ = try await status(of: upload, purpose)
+        try await registry.blobs.cancelUpload(upload)
+    }
+
+    private func owner(_ purpose: String) -> UploadOwner {
+        UploadOwner(repository: repository.id, account: authorized.caller.account, purpose: purpose)
+    }
+
+    /// A session of another caller, repository or protocol is one that does not exist.
+    private func status(of id: EntityID, _ purpose: String) async throws(RegistryError) -> UploadStatus {
+        guard let status = try await registry.blobs.upload(id), status.context == owner(purpose).encoded else {
+            throw RegistryError(.notFound, subject: .upload(id.description), reason: "there is no such upload: it is over, expired, or never began")
+        }
+        return status
+    }
+
+    func link(_ path: AssetPath, from other: RepositoryKey) async throws(RegistryError) -> (any StagedBytes)? {
+        guard let source = try await registry.catalog.repository(other), frontend.format.answers(to: source.format),
+            registry.access.mayRead(authorized.caller, source),
+            let asset = try await registry.catalog.asset(at: path, in: source.id)
+        else { return nil }
+        try await registry.gate(asset.blob, as: path)
+        return try await registry.blobs.staged(asset.blob)
+    }
+
+    // MARK: Authority and the durable step
+
+    func require(_ permission: Permission) async throws(RegistryError) {
+        _ = try registry.access.authorize(authorized.caller, permission, on: repository)
+    }
+
+    @discardableResult
+    func commit(_ edit: Edit, staged: [any StagedBytes]) async throws(RegistryError) -> Revision {
+        precondition(authorized.permission != .read, "a route that commits needs more than read")
+        return try await registry.catalog.apply(
+            Change(actor: authorized.caller.actor, at: registry.world.now(), requestID: requestID, parts: [.edit(repository.id, edit)]),
+            staged: staged)
+    }
+}
+
+/// Whom a resumable upload belongs to, kept durably with it.
+struct UploadOwner: Sendable, Hashable {
+    let repository: RepositoryID
+    let account: EntityID?
+    let purpose: String
+
+    private static let formatNumber: UInt8 = 1
+
+    var encoded: [UInt8] {
+        var writer = BinaryWriter()
+        writer.write(UploadOwner.formatNumber)
+        writer.write(repository)
+        writer.write(account) { $0.write($1) }
+        writer.write(purpose)
+        return writer.bytes
+    }
+}
+
+extension UploadProgress {
+    init(_ status: UploadStatus) { self.init(id: status.id, received: status.received, totalBytes: status.totalBytes) }
+}
+
+extension Registry {
+    /// A whole blob in memory; the caller has bounded its size.
+    func storedBytes(_ blob: BlobID, size: Int64) async throws(RegistryError) -> [UInt8] {
+        guard let content = try await blobs.content(of: blob) else {
+            throw RegistryError(.corrupt, subject: .blob(blob.description), reason: "the bytes are missing from the store")
+        }
+        return try await workers.run { () throws(RegistryError) -> [UInt8] in try content.bytes(at: 0, count: Int(size)) }
+    }
+
+    /// Refuses what cannot fit before its body is read; the commit decides for good.
+    func refuseOverQuota(_ length: Int64?, in repository: Repository) async throws(RegistryError) {
+        if let length, length > options.uploadBytesMax {
+            throw RegistryError(.tooLarge, subject: .request, reason: "an upload may have at most \(options.uploadBytesMax) bytes")
+        }
+        guard let quota = repository.quotaBytes, let length else { return }
+        let used = try await catalog.usage(of: repository.id).bytes
+        guard length <= quota - min(used, quota) else {
+            throw RegistryError(
+                .noSpace, subject: .repository(repository.key.text),
+                reason: "\(repository.key) has a quota of \(quota) bytes, of which \(used) are used")
+        }
+    }
+}
+
+/// Ends a transfer that grows past what one upload may have, for bodies that do not announce their length.
+final class CappedSink: ByteSink {
+    private let sink: any ByteSink
+    private let bytesMax: Int64
+    private let received = Mutex<Int64>(0)
+
+    init(_ sink: any ByteSink, bytesMax: Int64) {
+        self.sink = sink
+        self.bytesMax = bytesMax
+    }
+
+    func write(_ slice: ByteBuffer) throws(RegistryError) {
+        let total = received.withLock { received in
+            received += Int64(slice.readableBytes)
+            return received
+        }
+        guard total <= bytesMax else {
+            throw RegistryError(.tooLarge, subject: .request, reason: "an upload may have at most \(bytesMax) bytes")
+        }
+        try sink.write(slice)
+    }
+}
