@@ -1,0 +1,166 @@
+public import Core
+public import FrontendKit
+import Parsing
+
+// A file becomes a release: what its own archive says decides under which name and version.
+
+/// What a distribution file's name says: a wheel (PEP 427) or a source distribution (PEP 625, and the older spellings of it).
+struct DistributionName: Sendable, Hashable {
+    enum Kind: Sendable, Hashable { case wheel, sdist }
+
+    let kind: Kind
+    let project: String
+    let version: PEP440Version
+
+    /// nil for what an index does not serve.
+    init?(_ fileName: String, of project: PackageName?) {
+        if let wheel = WheelName(fileName) {
+            (kind, self.project, version) = (.wheel, wheel.project, wheel.version)
+        } else if let sdist = SdistName(fileName, of: project?.text) {
+            (kind, self.project, version) = (.sdist, sdist.project, sdist.version)
+        } else {
+            return nil
+        }
+    }
+}
+
+/// A distribution file with the metadata its archive carries.
+struct Distribution: Sendable {
+    static let metadataBytesMax = 1 << 20
+
+    let name: DistributionName
+    let metadataBytes: [UInt8]
+    let metadata: CoreMetadata
+    let project: PackageName
+    let version: VersionName
+
+    /// Reads the metadata out of the archive and compares it with the file's name. Blocking.
+    /// - Throws: `invalid` with what is wrong, in words for the one who uploads.
+    init(fileName: String, reading bytes: any RandomAccessBytes) throws(RegistryError) {
+        guard let name = DistributionName(fileName, of: nil) else {
+            throw Distribution.refused(
+                fileName, "it is neither a wheel (name-version-python-abi-platform.whl) nor a source distribution (name-version.tar.gz)")
+        }
+        self.name = name
+        switch name.kind {
+        case .wheel: metadataBytes = try Distribution.wheelMetadata(fileName, name, bytes)
+        case .sdist: metadataBytes = try Distribution.sdistMetadata(fileName, bytes)
+        }
+        metadata = try CoreMetadata.parse(metadataBytes)
+        guard let stated = metadata["Name"], PEP503.isName(stated), let project = PackageName(PEP503.normalize(stated)) else {
+            throw Distribution.refused(fileName, "its metadata has no valid Name")
+        }
+        guard let statedVersion = metadata["Version"], let parsed = PEP440Version(statedVersion), let version = VersionName(parsed.description) else {
+            throw Distribution.refused(fileName, "its metadata has no valid Version (PEP 440)")
+        }
+        guard PEP503.normalize(name.project) == project.text else {
+            throw Distribution.refused(fileName, "the file name says \(name.project), the metadata inside says Name: \(stated)")
+        }
+        guard name.version == parsed else {
+            throw Distribution.refused(fileName, "the file name says \(name.version), the metadata inside says Version: \(statedVersion)")
+        }
+        self.project = project
+        self.version = version
+    }
+
+    private static func wheelMetadata(_ fileName: String, _ name: DistributionName, _ bytes: any RandomAccessBytes) throws(RegistryError) -> [UInt8] {
+        let archive = try ZipArchive(bytes)
+        let found = archive.entries.filter { entry in
+            let parts = entry.name.split(separator: "/", omittingEmptySubsequences: false)
+            return parts.count == 2 && parts[0].hasSuffix(".dist-info") && parts[1] == "METADATA"
+        }
+        guard let entry = found.first, found.count == 1 else {
+            throw refused(fileName, "a wheel has exactly one *.dist-info/METADATA, this one has \(found.count)")
+        }
+        let folder = entry.name.dropLast(".dist-info/METADATA".count)
+        guard let dash = folder.lastIndex(of: "-"), PEP503.normalize(String(folder[..<dash])) == PEP503.normalize(name.project) else {
+            throw refused(fileName, "the wheel is named \(name.project), but its metadata lies in \(folder).dist-info")
+        }
+        return try archive.read(entry, bytesMax: metadataBytesMax)
+    }
+
+    private static func sdistMetadata(_ fileName: String, _ bytes: any RandomAccessBytes) throws(RegistryError) -> [UInt8] {
+        guard let found = try SourceArchive.packageInfo(in: bytes) else { throw refused(fileName, "it has no */PKG-INFO") }
+        return found
+    }
+
+    static func refused(_ fileName: String, _ why: String) -> RegistryError {
+        RegistryError(.invalid, subject: .path(fileName), reason: "\(fileName) was refused: \(why)")
+    }
+}
+
+extension PyPIFrontend {
+    /// REST puts a distribution anywhere; it is kept as the index names it.
+    public func adopt(
+        _ path: AssetPath, _ blob: any StagedBytes, contentType: String?, in workshop: any Workshop
+    ) async throws(RegistryError) -> Adoption {
+        let fileName = String(path.fileName)
+        let content = try blob.content()
+        let distribution = try await workshop.offload { () throws(RegistryError) -> Distribution in
+            try Distribution(fileName: fileName, reading: content)
+        }
+        return try await release(distribution, fileName, blob, extras: [], in: workshop)
+    }
+
+    /// The edit of one uploaded file: its version, itself, its metadata beside it (PEP 658), and what came along with it.
+    func release(
+        _ distribution: Distribution, _ fileName: String, _ blob: any StagedBytes,
+        extras: [(suffix: String, contentType: String, staged: any StagedBytes)],
+        in workshop: any Workshop
+    ) async throws(RegistryError) -> Adoption {
+        let target = try distributionPath(of: fileName, in: distribution.project)
+        var attributes: [String: String] = [:]
+        attributes[Attribute.requiresPython] = distribution.metadata["Requires-Python"]
+        var adoption = Adoption(edit: Edit(), path: target)
+        var sidecars: [AssetDraft] = []
+
+        let metadata = try await workshop.stage(distribution.metadataBytes)
+        if distribution.name.kind == .wheel {
+            attributes[Attribute.coreMetadata] = metadata.id.hex
+            adoption.staged.append(metadata)
+            sidecars.append(try sidecar(Sidecar.metadata, metadata, "text/plain; charset=utf-8", of: target, distribution))
+        }
+        for extra in extras {
+            attributes[extra.suffix == Sidecar.provenance ? Attribute.provenance : Attribute.signature] = "true"
+            adoption.staged.append(extra.staged)
+            sidecars.append(try sidecar(extra.suffix, extra.staged, extra.contentType, of: target, distribution))
+        }
+
+        let manifest: Manifest
+        if distribution.metadataBytes.count <= Manifest.inlineBytesMax {
+            manifest = .inline(distribution.metadataBytes, mediaType: "text/plain; charset=utf-8")
+        } else {
+            manifest = .blob(metadata.id, size: metadata.size, mediaType: "text/plain; charset=utf-8")
+            if distribution.name.kind != .wheel { adoption.staged.append(metadata) }
+        }
+        var about: [String: String] = [:]
+        about[Attribute.summary] = distribution.metadata["Summary"].map { String($0.prefix(512)) }
+        about[Attribute.requiresPython] = attributes[Attribute.requiresPython]
+        adoption.edit.mutations =
+            [
+                .putPackage(
+                    distribution.project, displayName: distribution.metadata["Name"],
+                    attributes: about[Attribute.summary].map { [Attribute.summary: $0] }),
+                .putVersion(distribution.project, distribution.version, manifest: manifest, attributes: about),
+                .putAsset(
+                    AssetDraft(
+                        path: target, blob: blob.id, size: blob.size, digests: blob.digests, contentType: contentType(of: fileName),
+                        package: distribution.project, version: distribution.version, attributes: attributes),
+                    overwrite: .never),
+            ] + sidecars.map { .putAsset($0, overwrite: .never) }
+        return adoption
+    }
+
+    private func sidecar(
+        _ suffix: String, _ staged: any StagedBytes, _ contentType: String, of target: AssetPath, _ distribution: Distribution
+    ) throws(RegistryError) -> AssetDraft {
+        AssetDraft(
+            path: try distributionPath(of: String(target.fileName) + suffix, in: distribution.project), blob: staged.id, size: staged.size,
+            digests: [],
+            contentType: contentType, package: distribution.project, version: distribution.version)
+    }
+
+    private func contentType(of fileName: String) -> String {
+        fileName.hasSuffix(".tar.gz") ? "application/gzip" : "application/zip"
+    }
+}

@@ -1,0 +1,17 @@
+public import Core
+public import FrontendKit
+import HTTPTypes
+
+extension PyPIFrontend {
+    /// twine and pip show the reason phrase, uv and poetry the body: both say why.
+    public func reply(to failure: RegistryError, for request: RequestHead, in context: ErrorContext) -> Reply {
+        var fields: HTTPFields = [:]
+        if failure.code == .unauthenticated { fields[.wwwAuthenticate] = "Basic realm=\"granary\", charset=\"UTF-8\"" }
+        return .text(failure.reason + "\n", .init(code: failure.code.status, reasonPhrase: Self.phrase(failure.reason)), fields)
+    }
+
+    /// A reason phrase is one line of visible ASCII (RFC 9112 section 4).
+    private static func phrase(_ reason: String) -> String {
+        String(decoding: reason.utf8.prefix(400).map { $0 >= 0x20 && $0 < 0x7F ? $0 : UInt8(ascii: "?") }, as: UTF8.self)
+    }
+}
