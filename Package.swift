@@ -20,7 +20,6 @@ extension Target.Dependency {
     static let logging = Self.product(name: "Logging", package: "swift-log")
     static let httpTypes = Self.product(name: "HTTPTypes", package: "swift-http-types")
     static let crypto = Self.product(name: "Crypto", package: "swift-crypto")
-    static let jwt = Self.product(name: "JWTKit", package: "jwt-kit")
     static let yams = Self.product(name: "Yams", package: "Yams")
     static let arguments = Self.product(name: "ArgumentParser", package: "swift-argument-parser")
 }
@@ -49,7 +48,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
-        .package(url: "https://github.com/vapor/jwt-kit.git", from: "5.7.1"),
         .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
     ],
@@ -79,7 +77,7 @@ let package = Package(
 
         // Who, and what they may do.
         library("CArgon2", in: "Access/CArgon2", pkgConfig: "libargon2", apt: "libargon2-dev"),
-        room("Access", in: "Access/Access", ["CArgon2", "Core", "Catalog", "Parsing", .crypto, .jwt, .logging]),
+        room("Access", in: "Access/Access", ["CArgon2", "Core", "Catalog", "Parsing", .crypto, .logging]),
 
         // The engine, the sockets, the control plane.
         room("Registry", ["Core", "FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Outbound", .httpTypes, .nioCore, .logging]),

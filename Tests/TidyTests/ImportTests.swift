@@ -15,7 +15,7 @@ import Testing
         ("Frontends/Kit", ["HTTPTypes"]),
         ("Frontends/Parsing", ["CZlib"]),
         ("Outbound/Outbound", ["CCurl"]),
-        ("Access/Access", ["CArgon2", "Catalog", "Parsing", "Crypto", "JWTKit", "Dispatch"]),
+        ("Access/Access", ["CArgon2", "Catalog", "Parsing", "Crypto"]),
         ("Registry", ["FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Outbound", "HTTPTypes"]),
         ("Server", ["FrontendKit", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "HTTPTypes"]),
         ("AdminAPI", ["FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Registry", "HTTPTypes"]),

@@ -1,4 +1,0 @@
-@main
-struct Granary {
-    static func main() {}
-}

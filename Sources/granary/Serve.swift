@@ -1,0 +1,192 @@
+import Access
+import AdminAPI
+import ArgumentParser
+import BlobStore
+import Core
+import Dispatch
+import FrontendKit
+import Generic
+import Logging
+import OCI
+import OrderedStore
+import Outbound
+import PyPI
+import Registry
+import RocksCatalog
+import Server
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Serve until SIGTERM or SIGINT.")
+    @OptionGroup var settings: SettingFlags
+
+    func run() async throws {
+        let configuration = try settings.load()
+        let level = Logger.Level(rawValue: configuration.logLevel) ?? .info
+        LoggingSystem.bootstrap { label in JSONLines(label: label, level: level) }
+        let log = Logger(label: "granary")
+        for warning in configuration.warnings { log.warning("\(warning)") }
+        do throws(RegistryError) {
+            try await Running.serve(configuration, log: log)
+        } catch {
+            log.critical("granary cannot serve", metadata: ["error": "\(error)"])
+            throw ExitCode(error.code == .invalid ? 78 : 1)  // sysexits.h: EX_CONFIG
+        }
+    }
+}
+
+/// One running server: every room, put together in the order they need each other.
+enum Running {
+    static func serve(_ configuration: Configuration, log: Logger) async throws(RegistryError) {
+        let world = World.real
+        let directories = try DataDirectories(at: configuration.data)
+        let metrics = Metrics()
+
+        var indexOptions = OrderedStore.Options()
+        indexOptions.blockCacheBytes = configuration.blockCacheBytes
+        let store = try OrderedStore(
+            at: directories.index, families: RocksCatalog.families, options: indexOptions, logger: log)
+        defer { store.close() }
+        let workers = BlockingPool(threads: 4, name: "worker")
+        let catalog = try await RocksCatalog(store: store, pool: workers, world: world, logger: log)
+
+        var blobOptions = BlobStore.Options()
+        blobOptions.ownFileBytesMin = Int(configuration.ownFileBytesMin)
+        blobOptions.uploadLifetimeSeconds = configuration.uploadLifetimeHours * 3600
+        let blobs = try BlobStore(at: directories.blobs, store: store, options: blobOptions, world: world, log: log)
+        defer { blobs.close() }
+
+        let access = try Access(catalog: catalog, world: world, options: try accessOptions(configuration, directories, world), log: log)
+        try await access.bootstrapAdmin(
+            password: configuration.adminPassword, passwordFile: directories.root + "/admin.password", skip: configuration.skipAdminProvisioning)
+        let outbound = try OutboundClient(
+            options: .init(caFile: configuration.outboundCAFile, proxy: configuration.outboundProxy), log: log, world: world)
+        defer { outbound.close() }
+
+        let sealer = try Sealer(key: try KeyFile.loadOrCreate(path: directories.keys + "/seal", bytes: Sealer.keyBytes, world: world), world: world)
+        var options = Registry.Options(baseURL: BaseURL(configuration.baseURL))
+        options.viewCacheBytes = configuration.viewCacheBytes
+        options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
+        let registry = Registry(
+            catalog: catalog, blobs: blobs, access: access, outbound: outbound, frontends: [GenericFrontend(), OCIFrontend(), PyPIFrontend()],
+            workers: workers, sealer: sealer, options: options, world: world, log: log)
+        let counters = StorageCounters(catalog: catalog)
+        try await counters.load()
+        publish(metrics, store: store, blobs: blobs, counters: counters)
+
+        let admin = AdminAPI(
+            registry: registry, counters: counters, metrics: metrics,
+            options: .init(version: Build.version, detailedHealth: configuration.detailedHealth))
+        let responder = Dispatcher(registry: registry, mounted: admin.mounts)
+        let server = HTTPServer(options: serverOptions(configuration), responder: responder, world: world, log: log, metrics: metrics)
+        let port = try await server.start()
+        options.baseURL.listens(on: configuration.listenHost, port: port, isSecure: configuration.tlsCertificate != nil)
+        if let file = configuration.portFile { try TextFile.write("\(port)\n", to: file) }
+        log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
+        await run(server, registry, followers: [registry.viewFollower, counters], log: log)
+    }
+
+    /// Until a signal asks for the end: requests under way are finished first, the stores closed after.
+    private static func run(_ server: HTTPServer, _ registry: Registry, followers: [any Follower], log: Logger) async {
+        await withTaskGroup(of: Void.self) { group in
+            for follower in followers { group.addTask { await registry.follow(follower) } }
+            group.addTask { await registry.expireUploads() }
+            let signal = await Signals.next()
+            log.notice("granary stops", metadata: ["signal": "\(signal)"])
+            await server.stop()
+            group.cancelAll()
+        }
+    }
+
+    private static func accessOptions(
+        _ configuration: Configuration, _ directories: DataDirectories, _ world: World
+    ) throws(RegistryError) -> AccessOptions {
+        let secret: Secret
+        if let given = configuration.jwtSecret {
+            secret = Secret(given)
+        } else {
+            secret = Secret(Hex.encode(try KeyFile.loadOrCreate(path: directories.keys + "/jwt", bytes: 32, world: world)))
+        }
+        var options = AccessOptions(jwtSecret: secret)
+        options.accessMinutes = configuration.accessTokenMinutes
+        options.refreshDays = configuration.refreshTokenDays
+        options.guestAccess = configuration.guestAccess
+        options.passwordLengthMin = configuration.passwordLengthMin
+        return options
+    }
+
+    private static func serverOptions(_ configuration: Configuration) -> ServerOptions {
+        var options = ServerOptions(host: configuration.listenHost, port: configuration.listenPort)
+        if let certificate = configuration.tlsCertificate, let key = configuration.tlsKey {
+            options.tls = TLSOptions(certificateChainPath: certificate, privateKeyPath: key)
+        }
+        if configuration.eventLoopThreads > 0 { options.eventLoopThreads = configuration.eventLoopThreads }
+        options.connectionsMax = configuration.connectionsMax
+        options.gracefulSeconds = Double(configuration.gracefulSeconds)
+        options.accessLog = configuration.accessLog
+        return options
+    }
+
+    /// Gauges read where the truth is, when somebody asks.
+    private static func publish(_ metrics: Metrics, store: OrderedStore, blobs: BlobStore, counters: StorageCounters) {
+        metrics.gauge("granary_assets", help: "Assets in all repositories.") { Double(counters.current.assets) }
+        metrics.gauge("granary_asset_bytes", help: "Logical bytes of all assets.") { Double(counters.current.bytes) }
+        metrics.gauge("granary_commits_total", help: "Changes made durable.") { Double(store.metrics.commits) }
+        metrics.gauge("granary_commit_groups_total", help: "Group commits: each is one synced batch.") { Double(store.metrics.groups) }
+    }
+}
+
+/// The data directory's first level; nobody but the server's user may look inside.
+struct DataDirectories {
+    let root: String
+    var index: String { root + "/index" }
+    var blobs: String { root + "/store" }
+    var keys: String { root + "/keys" }
+
+    init(at path: String) throws(RegistryError) {
+        root = path.hasSuffix("/") && path.count > 1 ? String(path.dropLast()) : path
+        for directory in [root, root + "/keys"] {
+            guard mkdir(directory, 0o700) == 0 || errno == EEXIST else {
+                throw RegistryError(
+                    .invalid, subject: .configuration("data"),
+                    reason: "the data directory \(directory) cannot be made: does its parent exist, is it writable?",
+                    cause: "mkdir: errno \(errno)")
+            }
+        }
+    }
+}
+
+/// SIGTERM and SIGINT as values.
+enum Signals {
+    static func next() async -> String {
+        await withCheckedContinuation { continuation in
+            let first = Shared(Mutex(continuation))
+            for (number, name) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT")] {
+                signal(number, SIG_IGN)
+                // Safe: the source is only touched here and kept alive by its own event block, which libdispatch runs serially.
+                nonisolated(unsafe) let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+                source.setEventHandler {
+                    first.resume(name)
+                    _ = source
+                }
+                source.resume()
+            }
+        }
+    }
+
+    /// Resumes its waiter with the first signal, whichever it is.
+    private final class Shared: Sendable {
+        private let waiter: Mutex<CheckedContinuation<String, Never>?>
+        init(_ waiter: consuming Mutex<CheckedContinuation<String, Never>?>) { self.waiter = waiter }
+        func resume(_ name: String) {
+            waiter.withLock { waiter in
+                waiter?.resume(returning: name)
+                waiter = nil
+            }
+        }
+    }
+}

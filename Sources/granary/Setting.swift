@@ -1,0 +1,115 @@
+/// One row of the configuration: its name in the file, its environment names (ours, then those other products' deployments use), how it is read.
+struct Setting: Sendable {
+    let name: String
+    let environment: [String]
+    let accepts: String
+    let isSecret: Bool
+    let read: @Sendable (String, inout Configuration) -> Bool
+    let show: @Sendable (Configuration) -> String
+
+    private static func optional(
+        _ name: String, _ also: [String] = [], secret: Bool = false, at path: any WritableKeyPath<Configuration, String?> & Sendable
+    ) -> Setting {
+        Setting(
+            name: name, environment: own(name) + also, accepts: "a text", isSecret: secret,
+            read: { value, all in
+                all[keyPath: path] = value.isEmpty ? nil : value
+                return true
+            }, show: { $0[keyPath: path] ?? "" })
+    }
+
+    private static func text(
+        _ name: String, _ also: [String] = [], oneOf allowed: [String]? = nil, at path: any WritableKeyPath<Configuration, String> & Sendable
+    ) -> Setting {
+        Setting(
+            name: name, environment: own(name) + also, accepts: allowed.map { "one of \($0.joined(separator: ", "))" } ?? "a text", isSecret: false,
+            read: { value, all in
+                guard !value.isEmpty, allowed?.contains(value.lowercased()) ?? true else { return false }
+                all[keyPath: path] = allowed == nil ? value : value.lowercased()
+                return true
+            }, show: { $0[keyPath: path] })
+    }
+
+    private static func flag(
+        _ name: String, _ also: [String] = [], at path: any WritableKeyPath<Configuration, Bool> & Sendable
+    ) -> Setting {
+        Setting(
+            name: name, environment: own(name) + also, accepts: "true or false", isSecret: false,
+            read: { value, all in
+                switch value.lowercased() {
+                case "true", "1", "yes", "on": all[keyPath: path] = true
+                case "false", "0", "no", "off": all[keyPath: path] = false
+                default: return false
+                }
+                return true
+            }, show: { String($0[keyPath: path]) })
+    }
+
+    private static func number<Value: FixedWidthInteger & Sendable>(
+        _ name: String, _ also: [String] = [], in range: ClosedRange<Value>, at path: any WritableKeyPath<Configuration, Value> & Sendable
+    ) -> Setting {
+        Setting(
+            name: name, environment: own(name) + also, accepts: "a whole number from \(range.lowerBound) to \(range.upperBound)", isSecret: false,
+            read: { value, all in
+                guard let number = Value(value), range.contains(number) else { return false }
+                all[keyPath: path] = number
+                return true
+            }, show: { String($0[keyPath: path]) })
+    }
+
+    private static func own(_ name: String) -> [String] { ["GRANARY_\(name.uppercased())"] }
+
+    private static let listen = Setting(
+        name: "listen", environment: own("listen") + ["BIND_ADDRESS"], accepts: "HOST:PORT", isSecret: false,
+        read: { value, all in
+            guard let colon = value.lastIndex(of: ":"), let port = Int(value[value.index(after: colon)...]), (0...65_535).contains(port) else {
+                return false
+            }
+            let host = value[..<colon]
+            all.listenHost = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : String(host)
+            all.listenPort = port
+            return !all.listenHost.isEmpty
+        }, show: { $0.listenHost.contains(":") ? "[\($0.listenHost)]:\($0.listenPort)" : "\($0.listenHost):\($0.listenPort)" })
+
+    static let all: [Setting] = [
+        text("data", ["STORAGE_PATH"], at: \.data), listen, optional("port_file", at: \.portFile),
+        optional("base_url", ["AK_EXTERNAL_URL"], at: \.baseURL),
+        optional("admin_password", ["ADMIN_PASSWORD"], secret: true, at: \.adminPassword),
+        flag("skip_admin_provisioning", ["SKIP_ADMIN_PROVISIONING"], at: \.skipAdminProvisioning),
+        optional("jwt_secret", ["JWT_SECRET"], secret: true, at: \.jwtSecret),
+        number("access_token_minutes", ["JWT_ACCESS_TOKEN_EXPIRY_MINUTES"], in: 1...1440, at: \.accessTokenMinutes),
+        number("refresh_token_days", ["JWT_REFRESH_TOKEN_EXPIRY_DAYS"], in: 1...365, at: \.refreshTokenDays),
+        flag("guest_access", ["AK_GUEST_ACCESS_ENABLED"], at: \.guestAccess),
+        number("password_length_min", ["PASSWORD_MIN_LENGTH"], in: 8...128, at: \.passwordLengthMin),
+        number("upload_bytes_max", ["MAX_UPLOAD_SIZE"], in: 0...Int64.max, at: \.uploadBytesMax), optional("tls_certificate", at: \.tlsCertificate),
+        optional("tls_key", at: \.tlsKey),
+        text("log_level", ["LOG_LEVEL"], oneOf: ["trace", "debug", "info", "notice", "warning", "error", "critical"], at: \.logLevel),
+        flag("access_log", at: \.accessLog), flag("detailed_health", ["EXPOSE_DETAILED_HEALTH"], at: \.detailedHealth),
+        number("event_loop_threads", in: 0...256, at: \.eventLoopThreads), number("connections_max", in: 1...1_000_000, at: \.connectionsMax),
+        number("graceful_seconds", in: 0...3600, at: \.gracefulSeconds), number("block_cache_bytes", in: 1 << 20...1 << 40, at: \.blockCacheBytes),
+        number("view_cache_bytes", in: 1 << 20...1 << 40, at: \.viewCacheBytes),
+        number("own_file_bytes_min", in: 1 << 20...1 << 28, at: \.ownFileBytesMin),
+        number("upload_lifetime_hours", in: 1...8760, at: \.uploadLifetimeHours),
+        optional("outbound_ca_file", ["CUSTOM_CA_CERT_PATH"], at: \.outboundCAFile),
+        optional("outbound_proxy", at: \.outboundProxy),
+    ]
+
+    /// Names that are ours without being settings: the set-up scripts read them.
+    static let reserved: Set<String> = ["GRANARY_DATA_DIR", "GRANARY_TOOLS"]
+
+    /// Names known from other products' deployments whose feature this version does not serve.
+    static let unbuilt: Set<String> = [
+        "DATABASE_URL", "STORAGE_BACKEND", "SETUP_PASSWORD_HINT", "CORS_ORIGINS", "DEMO_MODE", "GLOBAL_MAX_CONCURRENCY",
+        "GLOBAL_REQUEST_TIMEOUT_SECS",
+        "TOTP_POLICY", "PRESIGNED_DOWNLOADS_ENABLED", "PRESIGNED_DOWNLOADS_EXPIRY_SECS", "QUARANTINE_ENABLED", "QUARANTINE_DURATION_MINUTES",
+        "GRPC_PORT", "METRICS_PORT",
+        "SSO_ENCRYPTION_KEY", "AK_WEBHOOK_SECRET_KEY", "WEBHOOKS_V2_PRODUCER_ENABLED", "PEER_INSTANCE_NAME", "PEER_PUBLIC_ENDPOINT", "PEER_API_KEY",
+        "TRIVY_URL", "OPENSCAP_URL", "OPENSEARCH_URL", "DEPENDENCY_TRACK_URL", "DEPENDENCY_TRACK_ENABLED", "PLUGINS_DIR", "PLUGINS_REQUIRE_SIGNED",
+        "PLUGINS_TRUSTED_PUBKEY", "GC_SCHEDULE", "BLOB_GC_ENABLED", "LIFECYCLE_CHECK_INTERVAL_SECS", "UPSTREAM_ALLOW_PRIVATE_IPS",
+        "AK_SSRF_ALLOW_PRIVATE_CIDRS", "AK_DEFAULT_DOCKER_MIRROR_REPO", "AK_ENFORCE_HTTPS",
+    ]
+    static let unbuiltPrefixes = [
+        "S3_BUCKET", "S3_REGION", "S3_ENDPOINT", "S3_ACCESS", "S3_SECRET", "S3_PREFIX", "GCS_", "AZURE_STORAGE_", "RATE_LIMIT_", "ACCOUNT_LOCKOUT_",
+        "PASSWORD_REQUIRE_", "PASSWORD_HISTORY_", "PASSWORD_EXPIRY_", "OIDC_", "LDAP_", "SAML_", "SMTP_", "BACKUP_S3_",
+    ]
+}
