@@ -30,6 +30,7 @@ import Testing
         print("GRANARY_SEED=\(seed)")
         let home = try await RocksHome()
         let applied = Applied()
+        await applied.apply(RandomChanges.beginning, [], to: home.catalog)
         await withTaskGroup(of: Void.self) { group in
             for task in 0..<8 {
                 group.addTask { [catalog = home.catalog] in
@@ -71,6 +72,7 @@ import Testing
         print("GRANARY_SEED=\(seed)")
         let home = try await RocksHome()
         let applied = Applied()
+        await applied.apply(RandomChanges.beginning, [], to: home.catalog)
         let acknowledged = try await withThrowingTaskGroup(of: Void.self) { group in
             for task in 0..<4 {
                 group.addTask { [catalog = home.catalog] in

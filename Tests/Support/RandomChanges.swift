@@ -24,13 +24,22 @@ public struct RandomChanges: Sendable {
     public static let views = ["v", "v/w"]
     public static let blobs = (0..<6).map { TestBlob(UInt8($0)).id }
 
+    /// The three repositories.
+    public static let beginning = Change(
+        actor: .system, at: Timestamp(seconds: 1), requestID: "beginning",
+        parts: zip(repositories, ["r0", "r1", "r2"]).compactMap { id, key in
+            RepositoryKey(key).map {
+                .putRepository(Repository(id: id, key: $0, name: key, format: "generic", kind: .local, created: Timestamp(seconds: 1)))
+            }
+        })
+
     /// A change with its staged bytes.
     public mutating func next() -> (Change, [any StagedBytes]) {
         made += 1
-        let count = Int.random(in: 1...3, using: &random)
+        let count = pick([1, 1, 1, 2, 3])
         let parts = (0..<count).map { _ in part() }
         // Some blobs come with the change, some were stored before, some are missing.
-        let staged = (0..<6).filter { _ in Int.random(in: 0..<4, using: &random) == 0 }.map { TestBlob(UInt8($0)) }
+        let staged = (0..<6).filter { _ in Bool.random(using: &random) }.map { TestBlob(UInt8($0)) }
         let change = Change(
             actor: Actor(name: "a\(pick(0..<2))", account: nil), at: Timestamp(milliseconds: Int64(1_800_000_000_000 + made)),
             requestID: "\(label)-\(made)", parts: parts)
@@ -46,7 +55,7 @@ public struct RandomChanges: Sendable {
         switch pick(0..<20) {
         case 0:
             let index = pick(0..<3)
-            let key = pick(["r\(index)", "r\((index + 1) % 3)"])
+            let key = pick(["r\(index)", "r\(index)", "r\((index + 1) % 3)"])
             guard let key = RepositoryKey(key) else { preconditionFailure("r is a key") }
             return .putRepository(
                 Repository(
@@ -71,8 +80,8 @@ public struct RandomChanges: Sendable {
                     repository: pick(Self.repositories), view: pick(Self.views), block: .blob(Self.blobs[blob], size: 1, mediaType: "b"),
                     etag: pick(["x", "y"]), lastModified: nil, fetched: Timestamp(seconds: Int64(pick(0..<3))), freshUntil: Timestamp(seconds: 9)))
         default:
-            let count = pick(1...3)
-            let preconditions = pick(0..<4) == 0 ? [precondition()] : []
+            let count = pick([1, 1, 2, 3])
+            let preconditions = pick(0..<6) == 0 ? [precondition()] : []
             return .edit(pick(Self.repositories), Edit(preconditions: preconditions, mutations: (0..<count).map { _ in mutation() }))
         }
     }

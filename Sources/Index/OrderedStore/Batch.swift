@@ -39,7 +39,7 @@ extension OrderedStore {
             func emitChanged(until key: [UInt8]?) throws(RegistryError) {
                 while !isStopped, let row = changed.last {
                     if let key {
-                        let isPast = reverse ? !key.lexicographicallyPrecedes(row.key) : !row.key.lexicographicallyPrecedes(key)
+                        let isPast = reverse ? !Overlay.precedes(key, row.key) : !Overlay.precedes(row.key, key)
                         if isPast { return }
                     }
                     changed.removeLast()

@@ -112,7 +112,7 @@ final class Database: @unchecked Sendable {
         let opened = unsafe rocksdb_open_column_families(options, path, Int32(names.count), pointers, familyOptions, &handles, &failure)
         if let failure = unsafe failure {
             let text = unsafe take(failure)
-            if text.contains("lock") {
+            if text.contains("While lock file") || text.contains("lock hold by") {
                 throw RegistryError(
                     .unavailable, subject: .store, reason: "the data directory is in use by another process; stop it first", cause: text)
             }

@@ -1,3 +1,7 @@
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// What a group of builds will write: per family the changed rows in key order, and ranges that were cleared before them.
 struct Overlay {
     struct Row {
@@ -11,7 +15,7 @@ struct Overlay {
         let from: [UInt8]
         let upTo: [UInt8]
         func covers(_ key: [UInt8], _ family: OrderedStore.Family) -> Bool {
-            family == self.family && !key.lexicographicallyPrecedes(from) && key.lexicographicallyPrecedes(upTo)
+            family == self.family && !Overlay.precedes(key, from) && Overlay.precedes(key, upTo)
         }
     }
 
@@ -94,13 +98,24 @@ struct Overlay {
         return (at, at < list.count && list[at].key == key ? list[at] : nil)
     }
 
+    /// Byte order, as RocksDB has it.
+    static func precedes(_ a: [UInt8], _ b: [UInt8]) -> Bool {
+        let order = a.withUnsafeBytes { a in
+            b.withUnsafeBytes { b -> Int32 in
+                guard let start = a.baseAddress, let other = b.baseAddress else { return 0 }
+                return unsafe memcmp(start, other, min(a.count, b.count))
+            }
+        }
+        return order == 0 ? a.count < b.count : order < 0
+    }
+
     /// Where `key` is, or belongs.
     private static func position(of key: [UInt8], in list: [Row]) -> Int {
         var low = 0
         var high = list.count
         while low < high {
             let middle = (low + high) / 2
-            if list[middle].key.lexicographicallyPrecedes(key) { low = middle + 1 } else { high = middle }
+            if precedes(list[middle].key, key) { low = middle + 1 } else { high = middle }
         }
         return low
     }
