@@ -23,7 +23,8 @@ ensure_python_tools() {
 # --- Debian programs, unpacked ---
 
 # program -> package; a program is run through a wrapper in .tools/bin that finds the libraries unpacked beside it.
-declare -A debian_packages=([skopeo]=skopeo [umoci]=umoci [docker-registry]=docker-registry [oras]=oras [crane]=crane [wget]=wget)
+declare -A debian_packages=([skopeo]=skopeo [umoci]=umoci [docker-registry]=docker-registry [oras]=oras [crane]=crane [wget]=wget
+    [wrk]=wrk [nginx]=nginx)
 
 private_apt() { APT_CONFIG=$tools/apt/apt.conf "$@"; }
 
@@ -111,6 +112,7 @@ ensure_tools() {
             # A client tries again after the server was killed.
             resume) ensure_python_tools || note "no Python clients"; programs=(skopeo umoci) ;;
             peers) programs=(docker-registry) ;;
+            bench) programs=(wrk nginx docker-registry) ;;
         esac
         for program in "${programs[@]}"; do ensure_program "$program" || note "no $program to be had here"; done
     done
