@@ -111,7 +111,7 @@ let package = Package(
                 "Core", "Catalog", "FrontendKit", "Registry", "TestSupport", "BlobStore", "OrderedStore", "RocksCatalog", "Access", "Outbound",
                 .nioCore, .httpTypes,
             ] + formats.map { .init(stringLiteral: $0) }),
-        tests("ServerTests", ["Core", "FrontendKit", "Server", .nioCore, .nioPosix, .nioHTTP1, .nioSSL, .httpTypes]),
+        tests("ServerTests", ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .httpTypes, .logging, .crypto]),
         tests("GranaryTests", ["granary", "TestSupport"]),
         tests("TidyTests", [], beside: ["ratchet.txt"]),
     ] + formats.map { room($0, in: "Frontends/\($0)", ["FrontendKit", "Parsing", "Core", .httpTypes, .nioCore]) }

@@ -21,6 +21,13 @@ public final class Metrics: Sendable {
         var kind: String
         var order: [String] = []
         var series: [String: Series] = [:]
+
+        /// The series' own key, or the shared one when the family is full and does not have it.
+        func key(for labels: Labels) -> String {
+            let own = labels.map { "\($0.name)=\"\(Metrics.escaped($0.value))\"" }.joined(separator: ",")
+            if series.count < seriesMax || series[own] != nil { return own }
+            return labels.map { "\($0.name)=\"other\"" }.joined(separator: ",")
+        }
     }
 
     private let families = Mutex<[String: Family]>([:])
@@ -32,7 +39,7 @@ public final class Metrics: Sendable {
         families.withLock { families in
             var family = families[name] ?? Family(help: help, kind: "counter")
             defer { families[name] = family }
-            let key = Metrics.key(for: labels, in: family.series.count)
+            let key = family.key(for: labels)
             if case .counter(let counter)? = family.series[key] { return counter }
             let counter = Counter()
             if family.series.updateValue(.counter(counter), forKey: key) == nil { family.order.append(key) }
@@ -44,7 +51,7 @@ public final class Metrics: Sendable {
     public func gauge(_ name: String, help: String, labels: Labels = [], read: @escaping @Sendable () -> Double) {
         families.withLock { families in
             var family = families[name] ?? Family(help: help, kind: "gauge")
-            let key = Metrics.key(for: labels, in: family.series.count)
+            let key = family.key(for: labels)
             if family.series.updateValue(.gauge(read), forKey: key) == nil { family.order.append(key) }
             families[name] = family
         }
@@ -55,7 +62,7 @@ public final class Metrics: Sendable {
         families.withLock { families in
             var family = families[name] ?? Family(help: help, kind: "histogram")
             defer { families[name] = family }
-            let key = Metrics.key(for: labels, in: family.series.count)
+            let key = family.key(for: labels)
             if case .histogram(let histogram)? = family.series[key] { return histogram }
             let histogram = Histogram(bounds: buckets)
             if family.series.updateValue(.histogram(histogram), forKey: key) == nil { family.order.append(key) }
@@ -94,11 +101,6 @@ public final class Metrics: Sendable {
         lines += "\(name)_sum\(braced(key)) \(text(values.sum))\n"
         lines += "\(name)_count\(braced(key)) \(cumulated)\n"
         return lines
-    }
-
-    private static func key(for labels: Labels, in count: Int) -> String {
-        let known = count < seriesMax
-        return labels.map { "\($0.name)=\"\(known ? escaped($0.value) : "other")\"" }.joined(separator: ",")
     }
 
     private static func braced(_ key: String, _ extra: String = "") -> String {

@@ -14,8 +14,7 @@ extension Conversation {
 
     // MARK: Asking
 
-    /// `isEmpty`: the request is known to have no body.
-    func begin(_ head: HTTPRequestHead, isEmpty: Bool) {
+    func begin(_ head: HTTPRequestHead) {
         let requestID = RequestID.choose(from: head.headers, world: shared.world)
         let reading: HeadReading
         do throws(HeadReading.Refusal) {
@@ -23,7 +22,7 @@ extension Conversation {
         } catch {
             return refuse(error, head: head, requestID: requestID)
         }
-        let announced = isEmpty ? 0 : reading.announced
+        let announced = reading.announced
         let exchange = Exchange(
             request: reading.request, head: head, requestID: requestID, began: shared.world.monotonicNanoseconds(), announced: announced,
             arrivals: announced == 0 ? nil : arrivals(announced), expectsContinue: reading.expectsContinue,

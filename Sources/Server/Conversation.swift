@@ -22,8 +22,6 @@ final class Conversation: ChannelDuplexHandler {
     private(set) var peer = ""
 
     private var queue = CircularBuffer<HTTPServerRequestPart>(initialCapacity: 2)
-    /// An HTTP/2 head without a length: the next part tells whether a body follows.
-    private var undecided: HTTPRequestHead?
     /// What the codec could not read; answered when all before it is.
     private var refusal: HeadReading.Refusal?
     /// The codec gave up, or the client ended its side: no further part comes.
@@ -142,16 +140,9 @@ final class Conversation: ChannelDuplexHandler {
         switch part {
         case .head(let head):
             headBegan = false
-            if transport == .stream, head.headers["content-length"].isEmpty, !head.headers.contains(name: "expect") {
-                undecided = head
-            } else {
-                begin(head, isEmpty: false)
-            }
-        case .body(let slice):
-            if let head = undecided.take() { begin(head, isEmpty: false) }
-            received(slice)
+            begin(head)
+        case .body(let slice): received(slice)
         case .end:
-            if let head = undecided.take() { begin(head, isEmpty: true) }
             guard let exchange else { return }
             exchange.isReceived = true
             exchange.arrivals?.finish()

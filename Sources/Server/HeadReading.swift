@@ -47,6 +47,8 @@ struct HeadReading {
         var fields = HTTPFields()
         fields.reserveCapacity(head.headers.count)
         for (name, value) in head.headers {
+            // The HTTP/2 codec marks a body of unknown length so; no client said it.
+            if transport == .stream, name == "transfer-encoding" { continue }
             guard let name = HTTPField.Name(name) else { throw Refusal(.badRequest, "a header field has an invalid name") }
             fields.append(HTTPField(name: name, value: value))
         }
@@ -74,7 +76,8 @@ struct HeadReading {
         let codings = head.headers[canonicalForm: "transfer-encoding"]
         let lengths = head.headers["content-length"]
         if !codings.isEmpty {
-            guard transport.isHTTP1, !head.version.isBefore11, lengths.isEmpty else {
+            if transport == .stream { return nil }
+            guard !head.version.isBefore11, lengths.isEmpty else {
                 throw Refusal(.badRequest, "a transfer coding is not possible here")
             }
             guard codings.allSatisfy({ $0.lowercased() == "chunked" }) else {
@@ -83,7 +86,7 @@ struct HeadReading {
             guard codings.count == 1 else { throw Refusal(.badRequest, "chunked may be applied once") }
             return nil
         }
-        guard let text = lengths.first else { return transport.isHTTP1 ? 0 : nil }
+        guard let text = lengths.first else { return 0 }
         guard lengths.count == 1, text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }), let length = Int64(text) else {
             throw Refusal(.badRequest, "Content-Length is not a length")
         }
