@@ -218,6 +218,23 @@ struct FetchTests {
         #expect(server.counts.requests == 0)
         await server.stop()
     }
+
+    @Test("a cancelled upload without a length never looks whole to the upstream")
+    func cancelledUpload() async throws {
+        let server = try await ScriptedServer.start { _ in .ok("stored") }
+        let client = try makeClient()
+        for round in 1...20 {
+            var request = local(server.url("/up"), .post)
+            request.body = Body(length: nil, source: PatternSource(1 << 40))
+            let upload = Task { [request] in try await client.fetch(request) }
+            #expect(await server.reaches { $0.connections == round })
+            upload.cancel()
+            #expect(await failure { _ = try await upload.value }?.code == .unavailable)
+            #expect(await server.reaches { $0.open == 0 })
+        }
+        #expect(server.counts.requests == 0)
+        await server.stop()
+    }
 }
 
 /// A body made of `ScriptedServer.Pattern`.

@@ -64,6 +64,8 @@ final class Exchange: Sendable {
 
         var outgoing = ByteBuffer()
         var sending: Bool
+        /// The body was left before its end: it must never look whole to the upstream.
+        var isCutOff = false
         var sendPaused = false
         var roomWaiter: CheckedContinuation<Bool, Never>?
     }
@@ -162,7 +164,7 @@ final class Exchange: Sendable {
     func send(_ body: Body) async {
         do throws(RegistryError) {
             while let slice = try await body.next() {
-                guard await hasRoom() else { break }
+                guard await hasRoom() else { return cutOff() }
                 let wake = state.withLock { state in
                     state.outgoing = slice
                     return state.resumeSending()
@@ -177,6 +179,15 @@ final class Exchange: Sendable {
         } catch {
             cancel(because: error)
         }
+    }
+
+    private func cutOff() {
+        let wake = state.withLock { state in
+            state.isCutOff = true
+            state.sending = false
+            return state.resumeSending()
+        }
+        if wake { loop.post(.attend(self)) }
     }
 
     private func hasRoom() async -> Bool {
@@ -275,7 +286,7 @@ final class Exchange: Sendable {
     func provide(into target: UnsafeMutableRawBufferPointer) -> Provision {
         var waiter: CheckedContinuation<Bool, Never>?
         let provision: Provision = state.withLock { state in
-            if state.cancellation != nil { return .abort }
+            if state.cancellation != nil || state.isCutOff { return .abort }
             let count = min(target.count, state.outgoing.readableBytes)
             guard count > 0 else {
                 guard state.sending else { return .end }
