@@ -32,6 +32,14 @@ public struct Dispatcher: Responder {
         }.sorted { $0.prefix.count > $1.prefix.count }
     }
 
+    public func respondNow(to head: RequestHead) -> Response? {
+        let segments = head.path.segments
+        guard !mounted.contains(where: { segments.starts(with: $0.prefix) }), let mount = formats.first(where: { segments.starts(with: $0.prefix) }) else {
+            return nil
+        }
+        return registry.respondNow(to: head, at: mount.prefix.count, of: mount.frontend)
+    }
+
     public func respond(to head: RequestHead, body: Body) async -> Response {
         let segments = head.path.segments
         if let owner = mounted.first(where: { segments.starts(with: $0.prefix) }) {

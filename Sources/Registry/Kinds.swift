@@ -27,6 +27,9 @@ extension Registry {
         }
     }
 
+    /// Whether what the catalog holds is all there is.
+    func isLocal(_ repository: Repository) -> Bool { repository.kind == .local || repository.kind == .staging }
+
     /// Publishing goes to local repositories: a remote is a memory of its upstream.
     func refuseWrites(to repository: Repository) throws(RegistryError) {
         switch repository.kind {

@@ -29,6 +29,10 @@ extension Registry {
         guard let content = try await blobs.content(of: asset.blob) else {
             throw RegistryError(.corrupt, subject: .blob(asset.blob.description), reason: "the bytes of \(asset.path) are missing from the store")
         }
+        return fileResponse(asset, content, authorized, fields: fields, isPointer: isPointer)
+    }
+
+    func fileResponse(_ asset: Asset, _ content: BlobContent, _ authorized: Authorized, fields: HTTPFields, isPointer: Bool) -> Response {
         var all: HTTPFields = [
             .contentType: asset.contentType, .checksumSHA256: asset.blob.hex, .contentSecurityPolicy: "default-src 'none'; sandbox",
         ]
