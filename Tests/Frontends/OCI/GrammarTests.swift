@@ -90,7 +90,7 @@ import Testing
             ("repository:../x:pull", nil, nil, []), ("", nil, nil, []), ("repository:x", nil, nil, []), ("::", nil, nil, []),
         ] as [(String, String?, String?, Set<Permission>)])
     func scopes(_ text: String, _ repository: String?, _ name: String?, _ permissions: Set<Permission>) {
-        let scope = TokenScope(parsing: text)
+        let scope = ResourceScope(parsing: text)
         #expect(scope?.repository.text == repository && scope?.name == name)
         #expect(scope?.permissions ?? [] == permissions)
     }
