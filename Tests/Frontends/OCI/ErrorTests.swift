@@ -48,7 +48,8 @@ import Testing
         (.unauthenticated, .request, .blob, "401 UNAUTHORIZED"), (.forbidden, .request, .blob, "403 DENIED"),
         (.blocked, .blob("x"), .blob, "403 DENIED"),
         (.rateLimited, .request, .blob, "429 TOOMANYREQUESTS"), (.upstreamFailed, .request, .blob, "502 UNKNOWN"),
-        (.unavailable, .store, .start, "503 UNAVAILABLE"), (.noSpace, .store, .upload, "507 UNAVAILABLE"), (.corrupt, .store, .blob, "500 UNKNOWN"),
+        (.unavailable, .store, .start, "503 UNAVAILABLE"), (.pending, .blob("x"), .blob, "423 UNAVAILABLE"),
+        (.noSpace, .store, .upload, "507 UNAVAILABLE"), (.corrupt, .store, .blob, "500 UNKNOWN"),
         (.internal, .request, .blob, "500 UNKNOWN"),
     ]
 
