@@ -47,7 +47,7 @@ fi
 
 if wants crane "crane"; then
     set_up crane auth login "$registry" -u admin -p "$password" --insecure
-    check "crane tells the digest" same "$(crane digest --insecure "$registry/images/artifact:1.0" 2>/dev/null)" "$(sed -n 's/.*"digest": *"\([^"]*\)".*/\1/p' discovered | head -n 1)"
+    check "crane tells the digest" same "$(crane digest --insecure "$registry/images/artifact:1.0" 2>/dev/null)" "$(oras resolve "${oras_[@]}" "$registry/images/artifact:1.0")"
     check "crane lists tags and names" all crane ls --insecure "$registry/images/artifact" -- crane catalog --insecure "$registry"
     check "crane copies and validates" all crane copy --insecure "$registry/images/app:1.0" "$registry/vault/crane:1.0" -- crane validate --insecure --remote "$registry/vault/crane:1.0"
 fi
