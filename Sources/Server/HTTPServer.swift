@@ -128,10 +128,18 @@ public final class HTTPServer: Sendable {
         } catch {
             return channel.eventLoop.makeFailedFuture(error)
         }
+        // Until the handshake is done nothing else watches the connection.
+        let handshake = channel.eventLoop.scheduleTask(in: .nanoseconds(Int64(max(0.001, min(shared.options.headerSeconds, 1e6)) * 1e9))) {
+            channel.close(promise: nil)
+        }
         return channel.configureHTTP2SecureUpgrade(
-            h2ChannelConfigurator: { channel in channel.eventLoop.makeCompletedFuture { try HTTPServer.addHTTP2(to: channel, shared) } },
+            h2ChannelConfigurator: { channel in
+                handshake.cancel()
+                return channel.eventLoop.makeCompletedFuture { try HTTPServer.addHTTP2(to: channel, shared) }
+            },
             http1ChannelConfigurator: { channel in
-                channel.eventLoop.makeCompletedFuture { try HTTPServer.addHTTP1(to: channel, .tls, shared) }
+                handshake.cancel()
+                return channel.eventLoop.makeCompletedFuture { try HTTPServer.addHTTP1(to: channel, .tls, shared) }
             })
     }
 

@@ -130,6 +130,23 @@ struct TLSTests {
         }
     }
 
+    @Test("a handshake that does not end in time ends the connection")
+    func slowHandshake() async throws {
+        let directory = try TemporaryDirectory()
+        let tls = try await Self.certificate(in: directory)
+        try await withServer(
+            TestResponder.standard,
+            {
+                $0.tls = tls
+                $0.headerSeconds = 0.3
+            }
+        ) { _, port in
+            let client = try await RawClient.connect(to: port)
+            try await client.send([0x16, 0x03, 0x01])
+            _ = await client.readToEnd()
+        }
+    }
+
     @Test("a certificate that cannot be read stops the start")
     func unusable() async throws {
         var options = ServerOptions(port: 0)
