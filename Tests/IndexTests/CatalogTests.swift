@@ -23,6 +23,8 @@ import Testing
         let home = try await RocksHome()
         let model = MemoryCatalog()
         try await compare(home.catalog, model, changes: 600, seed: seed)
+        let again = try await home.reopened()
+        #expect(try await CatalogPicture(of: again.catalog) == CatalogPicture(of: model), "after a restart, seed \(seed)")
     }
 
     @Test("changes from many tasks end as their log says, one after the other") func concurrent() async throws {
@@ -96,6 +98,48 @@ import Testing
         let model = MemoryCatalog()
         try await applied.replay(entries, on: model)
         #expect(try await CatalogPicture(of: copy.catalog) == CatalogPicture(of: model), "seed \(seed)")
+    }
+
+    @Test("staged bytes are told once when they are committed, and not when their change is refused") func told() async throws {
+        let home = try await RocksHome()
+        await #expect(throws: RegistryError.self) {
+            try await home.catalog.apply(
+                Change(actor: .system, at: Timestamp(seconds: 1), requestID: "", parts: [.deleteRepository(EntityID(high: 1, low: 1))]),
+                staged: [BlobRow(RandomChanges.blobs[0])])
+        }
+        #expect(try home.store.get(RandomChanges.blobs[0].bytes, in: .blobLocations) == nil)
+        let blob = BlobRow(RandomChanges.blobs[1])
+        try await home.catalog.apply(RandomChanges.beginning, staged: [blob])
+        #expect(blob.commits == 1)
+        #expect(try home.store.get(blob.id.bytes, in: .blobLocations) == [1])
+    }
+
+    @Test("memory answers the hot questions, and knows a deleted repository at once") func hot() async throws {
+        let home = try await RocksHome()
+        try await home.catalog.apply(RandomChanges.beginning)
+        let id = RandomChanges.repositories[0]
+        let key = try #require(RepositoryKey("r0"))
+        let path = try #require(AssetPath("a"))
+        let draft = AssetDraft(path: path, blob: RandomChanges.blobs[0], size: 1, contentType: "t")
+        let change = Change(
+            actor: .system, at: Timestamp(seconds: 1), requestID: "",
+            parts: [.edit(id, Edit(mutations: [.putAsset(draft, overwrite: .never)]))])
+        let revision = try await home.catalog.apply(change, staged: [BlobRow(draft.blob)])
+        guard case .found(let repository) = home.catalog.cachedRepository(key),
+            case .found(let asset) = try home.catalog.cachedAsset(at: path, in: id)
+        else {
+            Issue.record("what was just written is in memory")
+            return
+        }
+        #expect([repository.revision, asset.revision] == [revision, revision])
+        let verdict = Verdict(blob: draft.blob, state: .blocked, inspector: "i", reason: "", at: Timestamp(seconds: 1))
+        try await home.catalog.apply(Change(actor: .system, at: verdict.at, requestID: "", parts: [.putVerdict(verdict)]))
+        if case .found(let found) = try home.catalog.cachedVerdict(on: draft.blob) { #expect(found == verdict) } else { Issue.record("a verdict") }
+        try await home.catalog.apply(Change(actor: .system, at: verdict.at, requestID: "", parts: [.deleteRepository(id)]))
+        if case .absent = try home.catalog.cachedAsset(at: path, in: id), case .absent = home.catalog.cachedRepository(key) {
+        } else {
+            Issue.record("a deleted repository is absent")
+        }
     }
 
     @Test("a store of a newer format is refused") func newerFormat() async throws {
@@ -183,12 +227,14 @@ struct RocksHome {
 /// Bytes that are stored already, by name.
 private final class BlobRow: StagedBytes {
     let id: BlobID
+    private let told = Atomic(0)
     init(_ id: BlobID) { self.id = id }
+    var commits: Int { told.load(ordering: .relaxed) }
     var size: Int64 { 1 }
     var digests: [Digest] { [id.digest] }
     var unsynced: [any SyncableFile] { [] }
     var location: (key: [UInt8], value: [UInt8])? { (id.bytes, [1]) }
-    func didCommit() {}
+    func didCommit() { told.add(1, ordering: .relaxed) }
     func content() throws(RegistryError) -> BlobContent {
         throw RegistryError(.unsupported, subject: .blob(id.description), reason: "this blob is only a name")
     }
