@@ -67,13 +67,14 @@ public final class Mailbox<Element: Sendable>: Sendable {
 
     public init() {}
 
-    /// - Returns: whether a thread was asleep and has been woken for it; nil, and the element is dropped, when the mailbox is closed.
+    /// - Returns: whether there is a sleeping thread for it; nil, and the element is dropped, when the mailbox is closed.
     public func put(_ element: Element) -> Bool? {
         state.withLock { state, wake in
             guard !state.isClosed else { return nil }
             state.waiting.append(element)
             wake = .one
-            return state.sleepers > 0
+            // A thread that was woken for an earlier element counts as asleep until it runs: it is not there for this one.
+            return state.sleepers >= state.waiting.count
         }
     }
 
