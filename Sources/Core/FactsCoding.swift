@@ -1,6 +1,6 @@
 /// `Facts` as bytes: what a remote repository has learned from one upstream document, and the rows of the catalog.
 ///
-/// A block is a format byte, the revision, then packages, versions, assets, tags and links, each a count and its rows. Dictionaries are
+/// A block is a format byte, the revision, then packages, versions, assets, tags, links and listed files, each a count and its rows. Dictionaries are
 /// written in byte order of their keys, so that equal facts are equal bytes.
 public enum FactsCoding {
     /// The first byte of every block; another one is refused.
@@ -15,6 +15,7 @@ public enum FactsCoding {
         writer.write(each: facts.assets) { $0.write($1) }
         writer.write(each: facts.tags) { $0.write($1) }
         writer.write(each: facts.links) { $0.write($1) }
+        writer.write(each: facts.listed) { $0.write($1) }
         return writer.bytes
     }
 
@@ -29,6 +30,7 @@ public enum FactsCoding {
         facts.assets = try reader.readEach { reader throws(RegistryError) in try reader.readAsset() }
         facts.tags = try reader.readEach { reader throws(RegistryError) in try reader.readTag() }
         facts.links = try reader.readEach { reader throws(RegistryError) in try reader.readLink() }
+        facts.listed = try reader.readEach { reader throws(RegistryError) in try reader.readListedFile() }
         guard reader.remaining == 0 else { throw BinaryReader.damaged }
         return facts
     }
@@ -90,15 +92,19 @@ extension BinaryWriter {
         write(value.revision)
     }
 
+    private mutating func write(_ value: [Digest]) {
+        write(each: value) { writer, digest in
+            writer.write(FactsCoding.code(of: digest.algorithm))
+            writer.write(digest.bytes)
+        }
+    }
+
     public mutating func write(_ value: Asset) {
         write(value.id)
         write(value.path.text)
         write(value.blob)
         write(value.size)
-        write(each: value.digests) { writer, digest in
-            writer.write(FactsCoding.code(of: digest.algorithm))
-            writer.write(digest.bytes)
-        }
+        write(value.digests)
         write(value.contentType)
         write(value.package) { $0.write($1.text) }
         write(value.version) { $0.write($1.text) }
@@ -122,6 +128,17 @@ extension BinaryWriter {
         write(value.package.text)
         write(value.version.text)
         write(value.payload)
+    }
+
+    public mutating func write(_ value: ListedFile) {
+        write(value.path.text)
+        write(value.url)
+        write(value.digests)
+        write(value.size) { $0.write($1) }
+        write(value.package.text)
+        write(value.version) { $0.write($1.text) }
+        write(value.attributes)
+        write(value.uploaded) { $0.write($1) }
     }
 }
 
@@ -177,10 +194,14 @@ extension BinaryReader {
     public mutating func readAsset() throws(RegistryError) -> Asset {
         Asset(
             id: try readEntityID(), path: try readAssetPath(), blob: try readBlobID(), size: try readInt64(),
-            digests: try readEach { reader throws(RegistryError) in try reader.readDigest() }, contentType: try readString(),
+            digests: try readDigests(), contentType: try readString(),
             package: try readOptional { reader throws(RegistryError) in try reader.readPackageName() },
             version: try readOptional { reader throws(RegistryError) in try reader.readVersionName() }, attributes: try readAttributes(),
             created: try readTimestamp(), creator: try readString(), revision: try readRevision())
+    }
+
+    private mutating func readDigests() throws(RegistryError) -> [Digest] {
+        try readEach { reader throws(RegistryError) in try reader.readDigest() }
     }
 
     private mutating func readDigest() throws(RegistryError) -> Digest {
@@ -198,6 +219,14 @@ extension BinaryReader {
         Link(
             relation: try readString(), target: try readString(), package: try readPackageName(), version: try readVersionName(),
             payload: try readPrefixed())
+    }
+
+    public mutating func readListedFile() throws(RegistryError) -> ListedFile {
+        ListedFile(
+            path: try readAssetPath(), url: try readString(), digests: try readDigests(),
+            size: try readOptional { reader throws(RegistryError) in try reader.readInt64() }, package: try readPackageName(),
+            version: try readOptional { reader throws(RegistryError) in try reader.readVersionName() }, attributes: try readAttributes(),
+            uploaded: try readOptional { reader throws(RegistryError) in try reader.readTimestamp() })
     }
 
     /// What was parsed, or `corrupt`: a name that was valid when written must be valid when read.

@@ -15,7 +15,8 @@ extension Registry {
     func learnedPage(for view: View, in session: RepositorySession, refresh: Bool = false) async throws(RegistryError) -> LearnedPage {
         let repository = session.authorized.repository
         let known = try await catalog.learned(view.identity, in: repository.id)
-        if !refresh, let known, known.freshUntil > world.now() { return known }
+        // A shorter time set since then counts at once.
+        if !refresh, let known, min(known.freshUntil, known.fetched.adding(seconds: freshSeconds(of: repository))) > world.now() { return known }
         return try await indexFetches.run("\(repository.id) \(view.identity)") { () async throws(RegistryError) -> LearnedPage in
             do throws(RegistryError) {
                 return try await self.learn(view, knowing: known, in: session)
@@ -166,8 +167,7 @@ extension Registry {
         guard let upstream = repository.upstreamURL else {
             throw RegistryError(.invalid, subject: .repository(repository.key.text), reason: "\(repository.key) has no upstream_url")
         }
-        let isAbsolute = wanted.url.hasPrefix("http://") || wanted.url.hasPrefix("https://")
-        var request = FetchRequest(url: isAbsolute ? wanted.url : upstream + (upstream.hasSuffix("/") ? "" : "/") + wanted.url)
+        var request = FetchRequest(url: Registry.url(of: wanted.url, at: upstream))
         if let accept = wanted.accept { request.fields.append(("Accept", accept)) }
         request.limits.bodyBytesMax = bodyBytesMax
         request.addressPolicy.allowPrivate = repository.settings["upstream_allow_private"] == "true"
@@ -178,6 +178,17 @@ extension Registry {
             request.credentials = .bearer(try sealer.open(sealed, for: "\(repository.id) upstream_token").revealed)
         }
         return request
+    }
+
+    /// An absolute reference as it is, a relative one below the upstream's URL. Segments that end the one and begin the other are written once:
+    /// clients are configured with `…/simple` or `…/v2`, and people paste what their client has.
+    static func url(of wanted: String, at upstream: String) -> String {
+        guard !wanted.hasPrefix("http://"), !wanted.hasPrefix("https://") else { return wanted }
+        let base = upstream.split(separator: "/", omittingEmptySubsequences: false).reversed().drop { $0.isEmpty }.reversed().map { $0 }
+        let rest = wanted.split(separator: "/", omittingEmptySubsequences: false)
+        // Scheme, nothing and host stand before an upstream's path.
+        let shared = (1...max(1, rest.count)).first { $0 < rest.count && base.count >= 3 + $0 && base.suffix($0) == rest.prefix($0) } ?? 0
+        return (base + rest.dropFirst(shared)).joined(separator: "/")
     }
 
     /// An upstream's type for a file, unless a browser would run it.

@@ -30,13 +30,20 @@ import Testing
         ]
         facts.tags = [Tag(package: package, name: try #require(TagName("latest")), version: version, updated: time, revision: Revision(1))]
         facts.links = [Link(relation: "r", target: "t\u{0}", package: package, version: version, payload: [1, 2])]
+        facts.listed = [
+            ListedFile(
+                path: try #require(AssetPath("p/q.whl")), url: "https://example.org/q.whl", digests: [Digest.of(.md5, [2])], size: 7,
+                package: package,
+                version: version, attributes: ["yanked": ""], uploaded: time),
+            ListedFile(path: try #require(AssetPath("p/r")), url: "", digests: [], size: nil, package: package, version: nil),
+        ]
         return facts
     }
 
     @Test("facts decode to what they were") func roundTrip() throws {
         let facts = try facts()
         #expect(try FactsCoding.decode(FactsCoding.encode(facts)) == facts)
-        #expect(FactsCoding.encode(Facts()) == [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        #expect(FactsCoding.encode(Facts()) == [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
     }
 
     @Test("equal facts are equal bytes") func deterministic() throws {

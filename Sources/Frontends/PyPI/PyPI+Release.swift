@@ -37,22 +37,25 @@ struct Distribution: Sendable {
     /// Reads the metadata out of the archive and compares it with the file's name. Blocking.
     /// - Throws: `invalid` with what is wrong, in words for the one who uploads.
     init(fileName: String, reading bytes: any RandomAccessBytes) throws(RegistryError) {
-        guard let name = DistributionName(fileName, of: nil) else {
+        guard let shape = DistributionName(fileName, of: nil) else {
             throw Distribution.refused(
                 fileName, "it is neither a wheel (name-version-python-abi-platform.whl) nor a source distribution (name-version.tar.gz)")
         }
-        self.name = name
-        switch name.kind {
-        case .wheel: metadataBytes = try Distribution.wheelMetadata(fileName, name, bytes)
-        case .sdist: metadataBytes = try Distribution.sdistMetadata(fileName, bytes)
+        do throws(RegistryError) {
+            metadataBytes = try shape.kind == .wheel ? Distribution.wheelMetadata(shape, bytes) : Distribution.sdistMetadata(fileName, bytes)
+            metadata = try CoreMetadata.parse(metadataBytes)
+        } catch {
+            // A compression that no installer reads is the file's fault, not a wrong method.
+            throw error.code == .invalid || error.code == .unsupported ? Distribution.refused(fileName, error.reason) : error
         }
-        metadata = try CoreMetadata.parse(metadataBytes)
         guard let stated = metadata["Name"], PEP503.isName(stated), let project = PackageName(PEP503.normalize(stated)) else {
             throw Distribution.refused(fileName, "its metadata has no valid Name")
         }
         guard let statedVersion = metadata["Version"], let parsed = PEP440Version(statedVersion), let version = VersionName(parsed.description) else {
             throw Distribution.refused(fileName, "its metadata has no valid Version (PEP 440)")
         }
+        // Old names of source distributions can be split in more than one place: the project says where.
+        name = DistributionName(fileName, of: project) ?? shape
         guard PEP503.normalize(name.project) == project.text else {
             throw Distribution.refused(fileName, "the file name says \(name.project), the metadata inside says Name: \(stated)")
         }
@@ -63,26 +66,35 @@ struct Distribution: Sendable {
         self.version = version
     }
 
-    private static func wheelMetadata(_ fileName: String, _ name: DistributionName, _ bytes: any RandomAccessBytes) throws(RegistryError) -> [UInt8] {
+    private static func wheelMetadata(_ name: DistributionName, _ bytes: any RandomAccessBytes) throws(RegistryError) -> [UInt8] {
         let archive = try ZipArchive(bytes)
         let found = archive.entries.filter { entry in
             let parts = entry.name.split(separator: "/", omittingEmptySubsequences: false)
             return parts.count == 2 && parts[0].hasSuffix(".dist-info") && parts[1] == "METADATA"
         }
         guard let entry = found.first, found.count == 1 else {
-            throw refused(fileName, "a wheel has exactly one *.dist-info/METADATA, this one has \(found.count)")
+            throw unfit("a wheel has exactly one *.dist-info/METADATA, this one has \(found.count)")
         }
         let folder = entry.name.dropLast(".dist-info/METADATA".count)
         guard let dash = folder.lastIndex(of: "-"), PEP503.normalize(String(folder[..<dash])) == PEP503.normalize(name.project) else {
-            throw refused(fileName, "the wheel is named \(name.project), but its metadata lies in \(folder).dist-info")
+            throw unfit("the wheel is named \(name.project), but its metadata lies in \(folder).dist-info")
         }
         return try archive.read(entry, bytesMax: metadataBytesMax)
     }
 
     private static func sdistMetadata(_ fileName: String, _ bytes: any RandomAccessBytes) throws(RegistryError) -> [UInt8] {
-        guard let found = try SourceArchive.packageInfo(in: bytes) else { throw refused(fileName, "it has no */PKG-INFO") }
+        guard let kind = sdistKind(fileName) else { throw unfit("a source distribution is a .tar.gz file (PEP 625), or an old .zip") }
+        guard try ArchiveKind.sniff(bytes) == kind else { throw unfit("its content is no \(kind.rawValue) file, as its name says") }
+        guard let found = try SourceArchive.packageInfo(in: bytes, bytesMax: metadataBytesMax) else { throw unfit("it has no */PKG-INFO") }
         return found
     }
+
+    private static func sdistKind(_ fileName: String) -> ArchiveKind? {
+        if fileName.hasSuffix(".tar.gz") || fileName.hasSuffix(".tgz") { return .gzip }
+        return fileName.hasSuffix(".zip") ? .zip : nil
+    }
+
+    private static func unfit(_ why: String) -> RegistryError { RegistryError(.invalid, subject: .field("content"), reason: why) }
 
     static func refused(_ fileName: String, _ why: String) -> RegistryError {
         RegistryError(.invalid, subject: .path(fileName), reason: "\(fileName) was refused: \(why)")
@@ -161,6 +173,6 @@ extension PyPIFrontend {
     }
 
     private func contentType(of fileName: String) -> String {
-        fileName.hasSuffix(".tar.gz") ? "application/gzip" : "application/zip"
+        fileName.hasSuffix(".whl") || fileName.hasSuffix(".zip") ? "application/zip" : "application/gzip"
     }
 }

@@ -151,8 +151,9 @@ extension PyPIFrontend {
         let isJSON = document.contentType.flatMap { MediaType(parsing: $0) }.map { $0.subtype.hasSuffix("json") } ?? false
         switch view.scope {
         case .packages:
+            var seen: Set<PackageName> = []
             for name in isJSON ? try projectNames(json: document) : try projectNames(html: document) {
-                guard PEP503.isName(name), let package = PackageName(PEP503.normalize(name)) else { continue }
+                guard PEP503.isName(name), let package = PackageName(PEP503.normalize(name)), seen.insert(package).inserted else { continue }
                 facts.packages.append(Package(id: EntityID(high: 0, low: 0), name: package, displayName: name, created: Timestamp(milliseconds: 0)))
             }
         case .package(let project):
@@ -163,9 +164,12 @@ extension PyPIFrontend {
         }
     }
 
-    /// nil for what cannot be served under our own URLs: a name with a slash, a link that is not http.
+    /// nil for what has no place under our own URLs: a name of other characters than distributions have, or the name of a sidecar.
     private func listed(_ file: ListedDistribution, in project: PackageName) -> ListedFile? {
-        guard !file.fileName.contains("/"), let path = AssetPath("\(project.text)/\(file.fileName)"), !file.url.isEmpty else { return nil }
+        let isName = file.fileName.utf8.allSatisfy { (0x61...0x7A).contains($0 | 0x20) || (0x30...0x39).contains($0) || "._-+!".utf8.contains($0) }
+        guard isName, !Sidecar.all.contains(where: { file.fileName.hasSuffix($0) }), let path = AssetPath("\(project.text)/\(file.fileName)") else {
+            return nil
+        }
         var attributes: [String: String] = [:]
         attributes[Attribute.requiresPython] = file.requiresPython
         attributes[Attribute.coreMetadata] = file.coreMetadata
@@ -214,8 +218,9 @@ extension PyPIFrontend {
         let base = page.base.flatMap { absolute($0, on: document.url) } ?? document.url
         return page.anchors.compactMap { anchor in
             let halves = anchor.href.split(separator: "#", maxSplits: 1, omittingEmptySubsequences: false)
-            guard let url = absolute(String(halves[0]), on: base) else { return nil }
-            var entry = ListedDistribution(fileName: anchor.text, url: url, hashes: [])
+            // The name is the link's, as for pip: what stands between the tags may be cut short or decorated.
+            guard let url = absolute(String(halves[0]), on: base), let name = (try? URLReference.parse(url))?.fileName else { return nil }
+            var entry = ListedDistribution(fileName: name, url: url, hashes: [])
             if halves.count > 1 { entry.hashes = halves[1].split(separator: "&").compactMap { Self.digest($0) } }
             entry.requiresPython = anchor.attributes["data-requires-python"]
             if let announced = anchor.attributes["data-core-metadata"] ?? anchor.attributes["data-dist-info-metadata"] {
@@ -234,9 +239,10 @@ extension PyPIFrontend {
 
     /// nil for what is no http URL.
     private func absolute(_ reference: String, on base: String) -> String? {
-        guard let base = try? URLReference.parse(base), let target = try? base.resolving(URLReference.parse(reference)), target.isAbsolute else {
+        guard let base = try? URLReference.parse(base), var target = try? base.resolving(URLReference.parse(reference)), target.isAbsolute else {
             return nil
         }
+        target.fragment = nil
         return target.description
     }
 

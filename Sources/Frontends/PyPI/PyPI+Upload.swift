@@ -41,12 +41,16 @@ extension PyPIFrontend {
             try form.check(against: distribution, fileName)
             return distribution
         }
+        let gpgSignature = parts.first { $0.name == "gpg_signature" }
+        // A retry after a lost answer: the file stays as it was published, with what came along then.
+        let path = try distributionPath(of: fileName, in: distribution.project)
+        if form["attestations"] == nil, gpgSignature == nil, try await port.asset(at: path)?.blob == blob.id { return .text("OK\n") }
         var extras: [(suffix: String, contentType: String, staged: any StagedBytes)] = []
         if let attestations = form["attestations"] {
             let provenance = try Provenance(attestations, of: fileName, blob.id, publisher: port.caller.name)
             extras.append((Sidecar.provenance, "application/vnd.pypi.integrity.v1+json", try await port.stage(provenance.encoded)))
         }
-        if let signature = parts.first(where: { $0.name == "gpg_signature" }), case .staged(let staged) = signature.content {
+        if case .staged(let staged)? = gpgSignature?.content {
             extras.append((Sidecar.signature, "application/pgp-signature", staged))
         }
         let adoption = try await release(distribution, fileName, blob, extras: extras, in: port)
@@ -86,19 +90,19 @@ extension PyPIFrontend {
 }
 
 extension UploadForm {
-    /// The form's name for each core-metadata field it may repeat, with the name inside the archive.
+    /// The form's name for each core-metadata field, with its name inside the archive.
     private static let single = [
-        ("metadata_version", "Metadata-Version"), ("summary", "Summary"), ("description_content_type", "Description-Content-Type"),
-        ("keywords", "Keywords"),
+        ("summary", "Summary"), ("description_content_type", "Description-Content-Type"),
         ("home_page", "Home-page"), ("download_url", "Download-URL"), ("author", "Author"), ("author_email", "Author-email"),
-        ("maintainer", "Maintainer"),
-        ("maintainer_email", "Maintainer-email"), ("license", "License"), ("license_expression", "License-Expression"),
-        ("requires_python", "Requires-Python"),
+        ("maintainer", "Maintainer"), ("maintainer_email", "Maintainer-email"), ("license", "License"),
+        ("license_expression", "License-Expression"), ("requires_python", "Requires-Python"),
     ]
+    /// Those that come once for each value; clients differ in whether `license_file` has an s.
     private static let multiple = [
         ("classifiers", "Classifier"), ("requires_dist", "Requires-Dist"), ("provides_dist", "Provides-Dist"), ("obsoletes_dist", "Obsoletes-Dist"),
-        ("requires_external", "Requires-External"), ("project_urls", "Project-URL"), ("provides_extra", "Provides-Extra"),
-        ("license_files", "License-File"), ("platform", "Platform"), ("supported_platform", "Supported-Platform"), ("dynamic", "Dynamic"),
+        ("requires", "Requires"), ("provides", "Provides"), ("obsoletes", "Obsoletes"), ("requires_external", "Requires-External"),
+        ("project_urls", "Project-URL"), ("provides_extra", "Provides-Extra"), ("license_file", "License-File"), ("license_files", "License-File"),
+        ("platform", "Platform"), ("supported_platform", "Supported-Platform"), ("dynamic", "Dynamic"),
     ]
 
     /// What the form says must be what the archive says: indexes and installers read the one, people the other.
@@ -125,10 +129,19 @@ extension UploadForm {
                 throw mismatch(fileName, field, given.subtracting(inside).sorted().first, inside.subtracting(given).sorted().first)
             }
         }
+        // A list in one field, separated by commas or by spaces as its writer liked.
+        let keywords = { (text: String) in Set(text.split { $0 == "," || $0.isWhitespace }) }
+        if let given = self["keywords"], keywords(given) != keywords(distribution.metadata["Keywords"] ?? "") {
+            throw mismatch(fileName, "keywords", given, distribution.metadata["Keywords"])
+        }
+        // Older metadata folds the description into a header, which every reader unfolds in a way of its own.
+        if let given = self["description"], let inside = distribution.metadata.body, UploadForm.folded(given) != UploadForm.folded(inside) {
+            throw mismatch(fileName, "description", given, inside)
+        }
     }
 
-    /// White space differs between a folded header and a form field, and says nothing.
-    private static func folded(_ text: String) -> String { text.split(whereSeparator: \.isWhitespace).joined(separator: " ") }
+    /// White space differs between a folded header and a form field (`Label,URL` becomes `Label, URL`), and says nothing.
+    private static func folded(_ text: String) -> String { text.filter { !$0.isWhitespace } }
 
     private func mismatch(_ fileName: String, _ field: String, _ given: String?, _ inside: String?) -> RegistryError {
         Distribution.refused(

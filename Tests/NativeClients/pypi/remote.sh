@@ -6,7 +6,7 @@ package sdist foreign far-sdist 1.0 "from afar, in source" >/dev/null
 
 # A real foreign index, as pip would install it.
 far_port=$(free_port)
-start far.log pypi-server run -p "$far_port" -i 127.0.0.1 --hash-algo sha256 -P . -a . foreign
+start far.log pypi-server run -p "$far_port" -i 127.0.0.1 --hash-algo sha256 -P . -a . --disable-fallback foreign
 set_up wait_for_port "$far_port"
 make_remote mirror pypi "http://127.0.0.1:$far_port/"
 mirror=$url/pypi/mirror/simple
