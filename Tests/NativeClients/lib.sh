@@ -3,6 +3,7 @@
 #
 #   check "claim" COMMAND...              holds when the command succeeds
 #   refused "claim" TEXT COMMAND...       holds when it fails and says TEXT (an extended regular expression)
+#                                         what it said is in $scratch/refusal afterwards
 #   check "claim" status 404 URL ...      holds when curl gets that status; `header NAME` and `body` then tell of that answer
 #   if needs TOOL "claim"; then ...       a missing tool is skipped with its reason here, and a failure in CI
 source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
@@ -29,6 +30,7 @@ fails() {
     failed=$((failed + 1))
     printf 'FAIL  %s\n' "$1"
     sed 's/^/      | /' "$scratch/out" | tail -n 25
+    echo
 }
 
 check() {
@@ -44,6 +46,7 @@ refused() {
         echo "(it succeeded)" >>"$scratch/out"
         fails "$claim"
     elif grep -qE -e "$text" "$scratch/out"; then
+        cp "$scratch/out" "$scratch/refusal"
         passes "$claim"
     else
         echo "(it does not say: $text)" >>"$scratch/out"
@@ -74,7 +77,7 @@ conclude() {
     [[ -z ${COUNTS_FILE:-} ]] || echo "$passed $failed $skipped" >>"$COUNTS_FILE"
     if [[ $failed != 0 && -s ${server_log:-} ]]; then
         echo "--- the server's last words"
-        tail -n 30 "$server_log"
+        tail -n 12 "$server_log"
     fi
     printf '%s: %d passed, %d failed, %d skipped\n' "$suite" "$passed" "$failed" "$skipped"
     [[ $failed == 0 && $passed != 0 ]]

@@ -28,6 +28,6 @@ check "a session whose bytes are not what was promised fails: 409" all create_se
 check "... and nothing is stored" status 404 "$download/big/two/1.0/large.bin"
 check "a session can be cancelled" all create_session big/three/1.0/large.bin "$(sha256 large.bin)" -- on_session 204 DELETE -- on_session 404 GET
 check "an unknown session is 404" status 404 "${admin[@]}" "$sessions/00000000-0000-7000-8000-000000000000"
-others_session() { status 404 -u "reader:$user_password" "$sessions/$session"; }
+others_session() { status '40[34]' -u "reader:$user_password" "$sessions/$session"; }
 check "another user cannot see a session" all create_session big/four/1.0/large.bin "$(sha256 large.bin)" -- others_session
 check "a session without a credential is 401" status 401 -H 'Content-Type: application/json' "$sessions" -d '{}'

@@ -15,10 +15,10 @@ check "pip download gives the very file" all pip download --quiet --no-deps --no
 check "twine uploads the same file again: a retry" upload "$url/pypi/py/" admin "$password" "$wheel"
 package wheel changed Granary-Test.Wheel 1.0 "other words" >/dev/null
 refused "twine is told that the name is taken by other bytes" '409' upload "$url/pypi/py/" admin "$password" "changed/${wheel##*/}"
-check "... with a reason" grep -qiE 'exists|already|immutable|other bytes|different' "$scratch/out"
+check "... with a reason" grep -qiE 'exists|already|immutable|other bytes|different' "$scratch/refusal"
 package liar lies granary-test-liar 1.0 >/dev/null
 refused "twine is told that the wheel's metadata names another project" '400' upload "$url/pypi/py/" admin "$password" lies/*.whl
-check "... with a reason that names the field" grep -qiE 'name' "$scratch/out"
+check "... with a reason that names the field" grep -qiE 'someone-else' "$scratch/refusal"
 
 refused "twine is told of a wrong password" '40[13]' upload "$url/pypi/py/" reader wrong "$wheel"
 refused "twine is told of a missing right" '403' upload "$url/pypi/py/" reader "$user_password" "$wheel"
@@ -32,7 +32,7 @@ check "a read-only token is made" status 200 "${admin[@]}" -H 'Content-Type: app
 refused "... and may not upload" '403' upload "$url/pypi/py/" __token__ "$(json 'd["token"]')" more/granary_test_wheel-1.1-py3-none-any.whl
 
 check "twine uploads to a private repository" upload "$url/pypi/closed/" admin "$password" "$wheel"
-refused "pip without a credential gets 401 there" '401' pip_install g "$url/pypi/closed/simple/" granary-test-wheel -v
+refused "pip without a credential gets 401 there" '401' pip install -vv --no-input --no-deps --retries 0 --target g --index-url "$url/pypi/closed/simple/" granary-test-wheel
 refused "uv without a credential gets 401 there" '401|nauthorized' uv_install g "$url/pypi/closed/simple/" granary-test-wheel
 check "pip with one installs" pip_install h "http://admin:$password@127.0.0.1:$port/pypi/closed/simple/" granary-test-wheel
 check "uv with one installs" uv_install i "http://admin:$password@127.0.0.1:$port/pypi/closed/simple/" granary-test-wheel
