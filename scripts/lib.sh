@@ -30,18 +30,20 @@ start() {
     "$@" >>"$log" 2>&1 </dev/null &
     started_pid=$!
     started+=("$started_pid")
+    # Not a job of this shell: it would announce each kill.
+    disown "$started_pid"
 }
 
 # stop PID [SIGNAL]: asks it to end, waits ten seconds, then insists.
 stop() {
-    local pid=$1 signal=${2:-TERM} tenths
+    local pid=$1 signal=${2:-TERM} hundredths
     kill "-$signal" "$pid" 2>/dev/null || return 0
-    for ((tenths = 0; tenths < 100; tenths++)); do
+    for ((hundredths = 0; hundredths < 1000; hundredths++)); do
         kill -0 "$pid" 2>/dev/null || break
-        sleep 0.1
+        sleep 0.01
     done
     kill -KILL "$pid" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
     local rest=() other
     for other in "${started[@]}"; do [[ $other == "$pid" ]] || rest+=("$other"); done
     started=("${rest[@]}")

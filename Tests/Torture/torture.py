@@ -284,6 +284,7 @@ def torture(server, options):
         for kill in range(1, options.kills + 1):
             begun = load.round(options.writers, chance.uniform(0, ROUND_BYTES), chance.uniform(0, 0.05))
             slowest = max(slowest, server.start())
+            cut = sum(not upload.acked for upload in begun)
             client = Client(server, authorization)
             judge(begun, client, lost, f"after kill {kill}")
             for upload in begun:
@@ -294,7 +295,7 @@ def torture(server, options):
                         load.refusals.append(f"upload {upload.number} sent again: {error}")
             client.close()
             everything += begun
-            print(f"kill {kill}: {len(begun)} uploads begun, {load.acked} acknowledged so far", flush=True)
+            print(f"kill {kill}: {len(begun)} uploads begun, {cut} of them cut short; {load.acked} acknowledged so far", flush=True)
             if load.refusals:
                 break
         judge(everything, Client(server, authorization), lost, "at the end")

@@ -22,7 +22,7 @@ sum=$(sha256 large.bin)
 client() { python3 "$here/client.py" "$@"; }
 # stall NAME FRACTION PROTOCOL URL: a client that hangs in the middle of a piece; its pid is in $client_pid.
 stall() {
-    rm -f "$1.stalled"
+    rm -f "$1.stalled" "$1.log"
     start "$1.log" python3 "$here/client.py" "$3" "$4" "$token" large.bin "$1" --stall-at "$2"
     client_pid=$started_pid
     wait_until 120 test -e "$1.stalled"
@@ -31,6 +31,8 @@ kill_server() {
     stop "$granary_pid" KILL
     start_granary
 }
+# Its words are kept in the file that `stall` keeps them in.
+finish_upload() { client "$2" "$3" "$token" large.bin "$1" >"$1.log" 2>&1 || { cat "$1.log"; return 1; }; }
 resumed() { grep -qE 'going on at [1-9][0-9]* of' "$1" || { cat "$1"; return 1; }; }
 
 for protocol in oci rest; do
@@ -42,11 +44,10 @@ for protocol in oci rest; do
     stop "$client_pid" KILL
     check "$protocol: the client was killed; the next one goes on" stall "$protocol" 0.7 "$protocol" "$target"
     check "$protocol: ... from where it was" resumed "$protocol.log"
-    : >"$protocol.log"
     kill_server
     stop "$client_pid" KILL
-    check "$protocol: the server was killed; the client goes on to the end" client "$protocol" "$target" "$token" large.bin "$protocol"
-    check "$protocol: ... from where it was" resumed "$scratch/out"
+    check "$protocol: the server was killed; the client goes on to the end" finish_upload "$protocol" "$protocol" "$target"
+    check "$protocol: ... from where it was" resumed "$protocol.log"
     check "$protocol: what is there is what was sent" same "$sum" "$(client digest "$download" "$token")"
     kill_server
     check "$protocol: ... after another kill, too" same "$sum" "$(client digest "$download" "$token")"
