@@ -36,11 +36,10 @@ extension Registry {
     }
 
     public static func invalidPath(_ text: String) -> RegistryError {
-        RegistryError(
+        let length = text.utf8.count > 2048 ? ": this one has \(text.utf8.count)" : ""
+        return RegistryError(
             .invalid, subject: .field("path"),
-            reason:
-                "an artifact path is relative, has 1 to 2048 bytes and no empty, '.' or '..' segment\(text.utf8.count > 2048 ? ": this one has \(text.utf8.count)" : "")"
-        )
+            reason: "an artifact path is relative, has 1 to 2048 bytes and no empty, '.' or '..' segment\(length)")
     }
 
     /// An artifact's row; `notFound` when there is none.

@@ -34,7 +34,9 @@ public struct Dispatcher: Responder {
 
     public func respondNow(to head: RequestHead) -> Response? {
         let segments = head.path.segments
-        guard !mounted.contains(where: { segments.starts(with: $0.prefix) }), let mount = formats.first(where: { segments.starts(with: $0.prefix) }) else {
+        guard !mounted.contains(where: { segments.starts(with: $0.prefix) }),
+            let mount = formats.first(where: { segments.starts(with: $0.prefix) })
+        else {
             return nil
         }
         return registry.respondNow(to: head, at: mount.prefix.count, of: mount.frontend)

@@ -43,7 +43,7 @@ struct Serve: AsyncParsableCommand {
 enum Running {
     static func serve(_ configuration: Configuration, log: Logger) async throws(RegistryError) {
         let world = World.real
-        let directories = try DataDirectories(at: configuration.data)
+        let directories = try Directories(at: configuration.data)
         let metrics = Metrics()
 
         var indexOptions = OrderedStore.Options()
@@ -103,7 +103,7 @@ enum Running {
     }
 
     private static func accessOptions(
-        _ configuration: Configuration, _ directories: DataDirectories, _ world: World
+        _ configuration: Configuration, _ directories: Directories, _ world: World
     ) throws(RegistryError) -> AccessOptions {
         let secret: Secret
         if let given = configuration.jwtSecret {
@@ -141,7 +141,7 @@ enum Running {
 }
 
 /// The data directory's first level; nobody but the server's user may look inside.
-struct DataDirectories {
+struct Directories {
     let root: String
     var index: String { root + "/index" }
     var blobs: String { root + "/store" }

@@ -127,7 +127,8 @@ extension PyPIFrontend {
     }
 
     private static func htmlHead(title: String) -> String {
-        "<!DOCTYPE html>\n<html>\n<head>\n<meta name=\"pypi:repository-version\" content=\"1.3\">\n<title>\(HTMLText.escape(title))</title>\n</head>\n<body>\n"
+        "<!DOCTYPE html>\n<html>\n<head>\n<meta name=\"pypi:repository-version\" content=\"1.3\">\n"
+            + "<title>\(HTMLText.escape(title))</title>\n</head>\n<body>\n"
     }
 
     private static func anchor(_ file: ListedDistribution) -> String {

@@ -146,7 +146,8 @@ extension UploadForm {
     private func mismatch(_ fileName: String, _ field: String, _ given: String?, _ inside: String?) -> RegistryError {
         Distribution.refused(
             fileName,
-            "the form says \(field): \(String((given ?? "nothing").prefix(200))), the metadata inside says \(String((inside ?? "nothing").prefix(200)))"
+            "the form says \(field): \(String((given ?? "nothing").prefix(200))), "
+                + "the metadata inside says \(String((inside ?? "nothing").prefix(200)))"
         )
     }
 }

@@ -24,11 +24,11 @@ public struct PyPIFrontend: Frontend {
                 "simple/{project}/{file}",
                 listedIn: { match throws(RegistryError) in View(name: "simple-project", scope: .package(try project(match))) },
                 fields: fileFields
-            ) { match throws(RegistryError) in .path(try distributionPath(of: match["file"], in: try project(match))) },  // files, PEP 658 and PEP 740 sidecars
+            ) { match throws(RegistryError) in .path(try distributionPath(of: match["file"], in: try project(match))) },  // PEP 658, PEP 740
             .action(.post, "[/]", needs: .write, upload),
             .action(.post, "legacy[/]", needs: .write, upload),
-            // Ours: the reference index yanks only in its web page.
-            .action(.put, "{project}/{version}/yank", needs: .write) { request, port throws(RegistryError) in try await yank(request, port) },  // PEP 592
+            // PEP 592. The routes are ours: the reference index yanks only in its web page.
+            .action(.put, "{project}/{version}/yank", needs: .write) { request, port throws(RegistryError) in try await yank(request, port) },
             .action(.delete, "{project}/{version}/yank", needs: .write) { request, port throws(RegistryError) in try await unyank(request, port) },
         ]
     }
