@@ -35,9 +35,9 @@ func library(_ name: String, in path: String, pkgConfig: String, apt: String) ->
 
 /// Tests are compiled without optimisation in every configuration: what is under test is not, they build faster, and the optimiser of
 /// Swift 6.3 crashes on some asynchronous test functions.
-func tests(_ name: String, in path: String? = nil, _ dependencies: [Target.Dependency]) -> Target {
+func tests(_ name: String, in path: String? = nil, _ dependencies: [Target.Dependency], beside: [String] = []) -> Target {
     .testTarget(
-        name: name, dependencies: dependencies, path: "Tests/\(path ?? name)",
+        name: name, dependencies: dependencies, path: "Tests/\(path ?? name)", exclude: beside,
         swiftSettings: strict + [.unsafeFlags(["-Onone"], .when(configuration: .release))])
 }
 
