@@ -171,7 +171,8 @@ extension Registry {
         if let accept = wanted.accept { request.fields.append(("Accept", accept)) }
         request.limits.bodyBytesMax = bodyBytesMax
         request.addressPolicy.allowPrivate = repository.settings["upstream_allow_private"] == "true"
-        request.credentialOrigin = upstream
+        // Scheme and authority of it: a path would trust nobody.
+        request.credentialOrigin = upstream.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false).prefix(3).joined(separator: "/")
         if let name = repository.settings["upstream_username"], let sealed = repository.settings["upstream_password"] {
             request.credentials = .basic(user: name, password: try sealer.open(sealed, for: "\(repository.id) upstream_password").revealed)
         } else if let sealed = repository.settings["upstream_token"] {

@@ -61,7 +61,11 @@ final class ServerContext: Sendable {
                 headers.replaceOrAdd(name: "Connection", value: "keep-alive")
             }
         }
-        let status = HTTPResponseStatus(statusCode: plan.status.code, reasonPhrase: plan.status.reasonPhrase)
+        var status = HTTPResponseStatus(statusCode: plan.status.code)
+        // Failures only: framing goes by the statuses NIO knows, and it forgets the phrase of those. Some clients show nothing else (twine).
+        if plan.status.code >= 400, !plan.status.reasonPhrase.isEmpty {
+            status = .custom(code: UInt(plan.status.code), reasonPhrase: plan.status.reasonPhrase)
+        }
         return HTTPResponseHead(version: transport.isHTTP1 ? exchange.version : .http2, status: status, headers: headers)
     }
 }

@@ -83,15 +83,12 @@ struct Distribution: Sendable {
     }
 
     private static func sdistMetadata(_ fileName: String, _ bytes: any RandomAccessBytes) throws(RegistryError) -> [UInt8] {
-        guard let kind = sdistKind(fileName) else { throw unfit("a source distribution is a .tar.gz file (PEP 625), or an old .zip") }
-        guard try ArchiveKind.sniff(bytes) == kind else { throw unfit("its content is no \(kind.rawValue) file, as its name says") }
+        let isZip = fileName.hasSuffix(".zip")
+        guard isZip || fileName.hasSuffix(".tar.gz") || fileName.hasSuffix(".tgz"), try ArchiveKind.sniff(bytes) == (isZip ? .zip : .gzip) else {
+            throw unfit("a source distribution is a .tar.gz file (PEP 625) or an old .zip, by name and by content")
+        }
         guard let found = try SourceArchive.packageInfo(in: bytes, bytesMax: metadataBytesMax) else { throw unfit("it has no */PKG-INFO") }
         return found
-    }
-
-    private static func sdistKind(_ fileName: String) -> ArchiveKind? {
-        if fileName.hasSuffix(".tar.gz") || fileName.hasSuffix(".tgz") { return .gzip }
-        return fileName.hasSuffix(".zip") ? .zip : nil
     }
 
     private static func unfit(_ why: String) -> RegistryError { RegistryError(.invalid, subject: .field("content"), reason: why) }

@@ -4,22 +4,6 @@ import Parsing
 
 // The simple API: `render` and `learn` side by side, each the other's proof.
 
-/// One file as an index page lists it, whoever holds it.
-struct ListedDistribution: Equatable {
-    var fileName: String
-    var url: String
-    var hashes: [Digest]
-    var size: Int64?
-    var version: String?
-    var requiresPython: String?
-    var coreMetadata: String?
-    /// nil: not yanked; else the reason, which may be empty.
-    var yanked: String?
-    var uploaded: Timestamp?
-    var provenance: String?
-    var hasSignature = false
-}
-
 extension PyPIFrontend {
     public func render(_ view: View, from facts: Facts, in context: RenderContext, into page: inout Page) throws(RegistryError) {
         guard let representation = Representation(rawValue: view.variant) else {
@@ -48,82 +32,77 @@ extension PyPIFrontend {
     private func renderProject(
         _ name: PackageName, _ facts: Facts, as representation: Representation, in context: RenderContext, into page: inout Page
     ) throws(RegistryError) {
-        let files = distributions(name, in: facts, context)
+        let files = files(of: name, in: facts)
         guard !files.isEmpty || !facts.packages.isEmpty else {
             throw RegistryError(.notFound, subject: .package(name.text), reason: "\(context.repository) has no project \(name)")
         }
         guard representation == .json else {
             page.append(Self.htmlHead(title: "Links for \(name)"))
             page.append("<h1>Links for \(HTMLText.escape(name.text))</h1>\n")
-            for file in files { page.append(Self.anchor(file)) }
+            for file in files { page.append(Self.anchor(file, in: context)) }
             page.append("</body>\n</html>\n")
             return
         }
         // PEP 700 makes sizes mandatory from 1.1 on: what an upstream leaves out cannot be claimed.
         let isFull = files.allSatisfy { $0.size != nil }
         var versions: [String] = []
-        for file in files { if let version = file.version, versions.last != version { versions.append(version) } }
-        var members: [(String, JSON)] = [("meta", meta(isFull ? "1.3" : "1.0")), ("name", JSON(name.text))]
-        if isFull { members.append(("versions", .array(versions.map { JSON($0) }))) }
-        members.append(("files", .array(files.map(Self.row))))
-        page.append(JSON.object(.init(members)).encoded())
+        for file in files { if let version = file.version?.text, versions.last != version { versions.append(version) } }
+        page.append(
+            JSON.object(present: [
+                "meta": meta(isFull ? "1.3" : "1.0"), "name": JSON(name.text), "versions": isFull ? .array(versions.map { JSON($0) }) : nil,
+                "files": .array(files.map { Self.row($0, in: context) }),
+            ]).encoded())
     }
 
     private func meta(_ version: String) -> JSON { .object(.init([("api-version", JSON(version))])) }
 
-    /// Files in the order of their versions (PEP 440), then of their names.
-    private func distributions(_ name: PackageName, in facts: Facts, _ context: RenderContext) -> [ListedDistribution] {
-        let base = "/pypi/\(context.repository)/simple/\(PercentCoding.encode(name.text))/"
-        var states: [VersionName: Version.State] = [:]
-        for version in facts.versions { states[version.name] = version.state }
-        var files: [ListedDistribution] = []
+    /// What we hold and what an upstream lists, in the order of the versions (PEP 440), then of the names.
+    private func files(of name: PackageName, in facts: Facts) -> [ListedFile] {
+        var yanked: [VersionName: String] = [:]
+        for version in facts.versions { if case .yanked(let reason) = version.state { yanked[version.name] = reason } }
+        var files = facts.listed
         for asset in facts.assets where !Sidecar.all.contains(where: { asset.path.text.hasSuffix($0) }) {
-            var yanked: String?
-            if let version = asset.version, case .yanked(let reason)? = states[version] { yanked = reason }
-            let url = base + PercentCoding.encode(asset.path.fileName)
-            files.append(
-                ListedDistribution(
-                    fileName: String(asset.path.fileName), url: url, hashes: [asset.blob.digest], size: asset.size, version: asset.version?.text,
-                    requiresPython: asset.attributes[Attribute.requiresPython], coreMetadata: asset.attributes[Attribute.coreMetadata],
-                    yanked: yanked,
-                    uploaded: asset.created,
-                    provenance: asset.attributes[Attribute.provenance].map { _ in context.baseURL + url + Sidecar.provenance },
-                    hasSignature: asset.attributes[Attribute.signature] != nil))
+            var file = ListedFile(
+                path: asset.path, url: "", digests: [asset.blob.digest], size: asset.size, package: name, version: asset.version,
+                attributes: asset.attributes, uploaded: asset.created)
+            file.attributes[Attribute.yanked] = asset.version.flatMap { yanked[$0] }
+            files.append(file)
         }
-        for file in facts.listed {
-            files.append(
-                ListedDistribution(
-                    fileName: String(file.path.fileName), url: base + PercentCoding.encode(file.path.fileName), hashes: file.digests, size: file.size,
-                    version: file.version?.text, requiresPython: file.attributes[Attribute.requiresPython],
-                    coreMetadata: file.attributes[Attribute.coreMetadata], yanked: file.attributes[Attribute.yanked], uploaded: file.uploaded))
-        }
-        let keyed = files.map { (order: $0.version.flatMap { PEP440Version($0) }, file: $0) }
+        let keyed = files.map { (order: $0.version.flatMap { PEP440Version($0.text) }, file: $0) }
         return keyed.sorted { a, b in
             switch (a.order, b.order) {
             case (let x?, let y?) where x != y: x < y
             case (nil, _?): true
             case (_?, nil): false
-            default: a.file.fileName.utf8.lexicographicallyPrecedes(b.file.fileName.utf8)
+            default: a.file.path < b.file.path
             }
         }.map(\.file)
     }
 
+    /// Ours, whoever holds the file.
+    private static func url(of file: ListedFile, in context: RenderContext) -> String {
+        "/pypi/\(context.repository)/simple/\(PercentCoding.encode(file.package.text))/\(PercentCoding.encode(file.path.fileName))"
+    }
+
+    private static func provenance(of file: ListedFile, in context: RenderContext) -> String? {
+        file.attributes[Attribute.provenance].map { _ in context.baseURL + url(of: file, in: context) + Sidecar.provenance }
+    }
+
     /// A file's row in JSON (PEP 691, 700, 714, 740).
-    private static func row(_ file: ListedDistribution) -> JSON {
-        var members: [(String, JSON)] = [
-            ("filename", JSON(file.fileName)), ("url", JSON(file.url)),
-            ("hashes", .object(.init(file.hashes.map { ($0.algorithm.rawValue, JSON($0.hex)) }))),
-        ]
-        if let requires = file.requiresPython { members.append(("requires-python", JSON(requires))) }
-        let announced: JSON = file.coreMetadata.map { $0 == "true" ? JSON(true) : .object(.init([("sha256", JSON($0))])) } ?? JSON(false)
-        // Both names: PEP 714 renamed the key because of clients that crashed on the first.
-        members += [("core-metadata", announced), ("dist-info-metadata", announced)]
-        if let size = file.size { members.append(("size", JSON(size))) }
-        if let uploaded = file.uploaded { members.append((Attribute.uploadTime, JSON(uploaded.description))) }
-        members.append(("yanked", file.yanked.map { $0.isEmpty ? JSON(true) : JSON($0) } ?? JSON(false)))
-        if file.hasSignature { members.append(("gpg-sig", JSON(true))) }
-        members.append(("provenance", file.provenance.map { JSON($0) } ?? .null))
-        return .object(.init(members))
+    private static func row(_ file: ListedFile, in context: RenderContext) -> JSON {
+        let metadata = file.attributes[Attribute.coreMetadata]
+        let announced: JSON = metadata.map { $0 == "true" ? JSON(true) : JSON.object(.init([("sha256", JSON($0))])) } ?? false
+        return .object(present: [
+            "filename": JSON(String(file.path.fileName)), "url": JSON(url(of: file, in: context)),
+            "hashes": .object(.init(file.digests.map { ($0.algorithm.rawValue, JSON($0.hex)) })),
+            "requires-python": file.attributes[Attribute.requiresPython].map { JSON($0) },
+            // Both names: PEP 714 renamed the key because of clients that crashed on the first.
+            "core-metadata": announced, "dist-info-metadata": announced,
+            "size": file.size.map { JSON($0) }, Attribute.uploadTime: file.uploaded.map { JSON($0.description) },
+            "yanked": file.attributes[Attribute.yanked].map { $0.isEmpty ? JSON(true) : JSON($0) } ?? JSON(false),
+            "gpg-sig": file.attributes[Attribute.signature].map { _ in JSON(true) },
+            "provenance": provenance(of: file, in: context).map { JSON($0) } ?? JSON.null,
+        ])
     }
 
     private static func htmlHead(title: String) -> String {
@@ -131,19 +110,21 @@ extension PyPIFrontend {
             + "<title>\(HTMLText.escape(title))</title>\n</head>\n<body>\n"
     }
 
-    private static func anchor(_ file: ListedDistribution) -> String {
-        var href = file.url
-        if let hash = file.hashes.first { href += "#\(hash.algorithm.rawValue)=\(hash.hex)" }
-        var text = "<a href=\"\(HTMLText.escape(href))\""
-        if let requires = file.requiresPython { text += " data-requires-python=\"\(HTMLText.escape(requires))\"" }
-        if let metadata = file.coreMetadata {
-            let value = metadata == "true" ? "true" : "sha256=\(metadata)"
-            text += " data-dist-info-metadata=\"\(value)\" data-core-metadata=\"\(value)\""
+    private static func anchor(_ file: ListedFile, in context: RenderContext) -> String {
+        var text = "<a href=\"\(url(of: file, in: context))"
+        // One digest fits a fragment: the best that clients know.
+        if let hash = DigestAlgorithm.allCases.lazy.compactMap({ wanted in file.digests.first { $0.algorithm == wanted } }).first {
+            text += "#\(hash.algorithm.rawValue)=\(hash.hex)"
         }
-        if let reason = file.yanked { text += " data-yanked=\"\(HTMLText.escape(reason))\"" }
-        if file.hasSignature { text += " data-gpg-sig=\"true\"" }
-        if let provenance = file.provenance { text += " data-provenance=\"\(HTMLText.escape(provenance))\"" }
-        return text + ">\(HTMLText.escape(file.fileName))</a><br>\n"
+        text += "\""
+        let metadata = file.attributes[Attribute.coreMetadata].map { $0 == "true" ? $0 : "sha256=\($0)" }
+        let attributes = [
+            ("requires-python", file.attributes[Attribute.requiresPython]), ("dist-info-metadata", metadata), ("core-metadata", metadata),
+            ("yanked", file.attributes[Attribute.yanked]), ("gpg-sig", file.attributes[Attribute.signature]),
+            ("provenance", provenance(of: file, in: context)),
+        ]
+        for case (let name, let value?) in attributes { text += " data-\(name)=\"\(HTMLText.escape(value))\"" }
+        return text + ">\(HTMLText.escape(file.path.fileName))</a><br>\n"
     }
 }
 
@@ -153,82 +134,70 @@ extension PyPIFrontend {
         switch view.scope {
         case .packages:
             var seen: Set<PackageName> = []
-            for name in isJSON ? try projectNames(json: document) : try projectNames(html: document) {
+            for name in try projectNames(document, isJSON: isJSON) {
                 guard PEP503.isName(name), let package = PackageName(PEP503.normalize(name)), seen.insert(package).inserted else { continue }
                 facts.packages.append(Package(id: EntityID(high: 0, low: 0), name: package, displayName: name, created: Timestamp(milliseconds: 0)))
             }
         case .package(let project):
-            let files = isJSON ? try distributions(json: document) : try distributions(html: document)
             facts.packages = [Package(id: EntityID(high: 0, low: 0), name: project, created: Timestamp(milliseconds: 0))]
-            for file in files { if let listed = listed(file, in: project) { facts.listed.append(listed) } }
+            facts.listed = isJSON ? try files(of: project, json: document) : try files(of: project, html: document)
         case .tags, .linked: throw RegistryError(.unsupported, subject: .request, reason: "an upstream has no such page")
         }
     }
 
     /// nil for what has no place under our own URLs: a name of other characters than distributions have, or the name of a sidecar.
-    private func listed(_ file: ListedDistribution, in project: PackageName) -> ListedFile? {
-        let isName = file.fileName.utf8.allSatisfy { (0x61...0x7A).contains($0 | 0x20) || (0x30...0x39).contains($0) || "._-+!".utf8.contains($0) }
-        guard isName, !Sidecar.all.contains(where: { file.fileName.hasSuffix($0) }), let path = AssetPath("\(project.text)/\(file.fileName)") else {
-            return nil
-        }
-        var attributes: [String: String] = [:]
-        attributes[Attribute.requiresPython] = file.requiresPython
-        attributes[Attribute.coreMetadata] = file.coreMetadata
-        attributes[Attribute.yanked] = file.yanked
-        let version = DistributionName(file.fileName, of: project)?.version.description
-        return ListedFile(
-            path: path, url: file.url, digests: file.hashes, size: file.size, package: project, version: version.flatMap { VersionName($0) },
-            attributes: attributes, uploaded: file.uploaded)
+    private func listed(_ name: String, at url: String, in project: PackageName) -> ListedFile? {
+        let isName = name.utf8.allSatisfy { (0x61...0x7A).contains($0 | 0x20) || (0x30...0x39).contains($0) || "._-+!".utf8.contains($0) }
+        guard isName, !Sidecar.all.contains(where: { name.hasSuffix($0) }), let path = AssetPath("\(project.text)/\(name)") else { return nil }
+        let version = DistributionName(name, of: project).flatMap { VersionName($0.version.description) }
+        return ListedFile(path: path, url: url, digests: [], size: nil, package: project, version: version)
     }
 
-    private func projectNames(json document: Document) throws(RegistryError) -> [String] {
-        let root = try JSON.parse(document.bytes, budget: .upstreamDocument)
-        guard let projects = root["projects"]?.array else { throw notAnIndex(document) }
+    private func projectNames(_ document: Document, isJSON: Bool) throws(RegistryError) -> [String] {
+        guard isJSON else { return try HTMLAnchors.parse(document.bytes, budget: .upstreamDocument).anchors.map(\.text) }
+        guard let projects = try JSON.parse(document.bytes, budget: .upstreamDocument)["projects"]?.array else { throw notAnIndex(document) }
         return projects.compactMap { $0["name"]?.string }
     }
 
-    private func projectNames(html document: Document) throws(RegistryError) -> [String] {
-        try HTMLAnchors.parse(document.bytes, budget: .upstreamDocument).anchors.map(\.text)
-    }
-
-    private func distributions(json document: Document) throws(RegistryError) -> [ListedDistribution] {
+    private func files(of project: PackageName, json document: Document) throws(RegistryError) -> [ListedFile] {
         let root = try JSON.parse(document.bytes, budget: .upstreamDocument)
         guard let files = root["files"]?.array else { throw notAnIndex(document) }
-        return files.compactMap { file in
-            guard let name = file["filename"]?.string, let reference = file["url"]?.string, let url = absolute(reference, on: document.url) else {
-                return nil
-            }
-            var entry = ListedDistribution(fileName: name, url: url, hashes: [])
-            for member in file["hashes"]?.object?.members ?? [] {
+        return files.compactMap { row in
+            guard let name = row["filename"]?.string, let url = row["url"]?.string.flatMap({ absolute($0, on: document.url) }),
+                var file = listed(name, at: url, in: project)
+            else { return nil }
+            for member in row["hashes"]?.object?.members ?? [] {
                 if let algorithm = DigestAlgorithm(rawValue: member.name), let digest = member.value.string.flatMap({ Digest(algorithm, hex: $0) }) {
-                    entry.hashes.append(digest)
+                    file.digests.append(digest)
                 }
             }
-            entry.size = file["size"]?.int64.flatMap { $0 >= 0 ? $0 : nil }
-            entry.requiresPython = file["requires-python"]?.string
-            let metadata = file["core-metadata"] ?? file["dist-info-metadata"] ?? file["data-dist-info-metadata"]
-            entry.coreMetadata = metadata?["sha256"]?.string ?? (metadata?.bool == true || metadata?.object != nil ? "true" : nil)
-            entry.yanked = file["yanked"]?.string ?? (file["yanked"]?.bool == true ? "" : nil)
-            entry.uploaded = file[Attribute.uploadTime]?.string.flatMap { Timestamp(rfc3339: $0) }
-            return entry
+            file.size = row["size"]?.int64.flatMap { $0 >= 0 ? $0 : nil }
+            file.uploaded = row[Attribute.uploadTime]?.string.flatMap { Timestamp(rfc3339: $0) }
+            file.attributes[Attribute.requiresPython] = row["requires-python"]?.string
+            let metadata = row["core-metadata"] ?? row["dist-info-metadata"] ?? row["data-dist-info-metadata"]
+            let isAnnounced = metadata?.bool == true || metadata?.object != nil
+            file.attributes[Attribute.coreMetadata] = metadata?["sha256"]?.string ?? (isAnnounced ? "true" : nil)
+            file.attributes[Attribute.yanked] = row["yanked"]?.string ?? (row["yanked"]?.bool == true ? "" : nil)
+            return file
         }
     }
 
-    private func distributions(html document: Document) throws(RegistryError) -> [ListedDistribution] {
+    private func files(of project: PackageName, html document: Document) throws(RegistryError) -> [ListedFile] {
         let page = try HTMLAnchors.parse(document.bytes, budget: .upstreamDocument)
         let base = page.base.flatMap { absolute($0, on: document.url) } ?? document.url
         return page.anchors.compactMap { anchor in
             let halves = anchor.href.split(separator: "#", maxSplits: 1, omittingEmptySubsequences: false)
             // The name is the link's, as for pip: what stands between the tags may be cut short or decorated.
-            guard let url = absolute(String(halves[0]), on: base), let name = (try? URLReference.parse(url))?.fileName else { return nil }
-            var entry = ListedDistribution(fileName: name, url: url, hashes: [])
-            if halves.count > 1 { entry.hashes = halves[1].split(separator: "&").compactMap { Self.digest($0) } }
-            entry.requiresPython = anchor.attributes["data-requires-python"]
+            guard let url = absolute(String(halves[0]), on: base), let name = (try? URLReference.parse(url))?.fileName,
+                var file = listed(name, at: url, in: project)
+            else { return nil }
+            if halves.count > 1 { file.digests = halves[1].split(separator: "&").compactMap { Self.digest($0) } }
+            file.attributes[Attribute.requiresPython] = anchor.attributes["data-requires-python"]
             if let announced = anchor.attributes["data-core-metadata"] ?? anchor.attributes["data-dist-info-metadata"] {
-                entry.coreMetadata = Self.digest(announced[...])?.hex ?? "true"
+                file.attributes[Attribute.coreMetadata] = Self.digest(announced[...])?.hex ?? "true"
             }
-            entry.yanked = anchor.attributes["data-yanked"]
-            return entry
+            file.attributes[Attribute.yanked] = anchor.attributes["data-yanked"]
+            return file
         }
     }
 

@@ -97,11 +97,12 @@ extension UploadForm {
         ("maintainer", "Maintainer"), ("maintainer_email", "Maintainer-email"), ("license", "License"),
         ("license_expression", "License-Expression"), ("requires_python", "Requires-Python"),
     ]
-    /// Those that come once for each value; clients differ in whether `license_file` has an s.
+    /// Those that come once for each value; clients differ in whether `license_file` has an s. Not `provides` and its like: nobody reads
+    /// them, and flit names modules there that its archive does not.
     private static let multiple = [
         ("classifiers", "Classifier"), ("requires_dist", "Requires-Dist"), ("provides_dist", "Provides-Dist"), ("obsoletes_dist", "Obsoletes-Dist"),
-        ("requires", "Requires"), ("provides", "Provides"), ("obsoletes", "Obsoletes"), ("requires_external", "Requires-External"),
-        ("project_urls", "Project-URL"), ("provides_extra", "Provides-Extra"), ("license_file", "License-File"), ("license_files", "License-File"),
+        ("requires_external", "Requires-External"), ("project_urls", "Project-URL"), ("provides_extra", "Provides-Extra"),
+        ("license_file", "License-File"), ("license_files", "License-File"),
         ("platform", "Platform"), ("supported_platform", "Supported-Platform"), ("dynamic", "Dynamic"),
     ]
 
@@ -110,7 +111,7 @@ extension UploadForm {
         guard let name = self["name"], PEP503.normalize(name) == distribution.project.text else {
             throw mismatch(fileName, "name", self["name"], distribution.metadata["Name"])
         }
-        guard let version = self["version"], PEP440Version(version)?.description == distribution.version.text else {
+        guard let version = self["version"], PEP440Version(version) == distribution.name.version else {
             throw mismatch(fileName, "version", self["version"], distribution.metadata["Version"])
         }
         if let filetype = self["filetype"], filetype != (distribution.name.kind == .wheel ? "bdist_wheel" : "sdist") {

@@ -7,7 +7,10 @@ extension PyPIFrontend {
     public func reply(to failure: RegistryError, for request: RequestHead, in context: ErrorContext) -> Reply {
         var fields: HTTPFields = [:]
         if failure.code == .unauthenticated { fields[.wwwAuthenticate] = "Basic realm=\"granary\", charset=\"UTF-8\"" }
-        return .text(failure.reason + "\n", .init(code: failure.code.status, reasonPhrase: Self.phrase(failure.reason)), fields)
+        var reason = failure.reason
+        // Several files go up at once: say which of them is taken.
+        if failure.code == .immutable, case .path(let path) = failure.subject { reason = "\(path): \(reason)" }
+        return .text(reason + "\n", .init(code: failure.code.status, reasonPhrase: Self.phrase(reason)), fields)
     }
 
     /// A reason phrase is one line of visible ASCII (RFC 9112 section 4).

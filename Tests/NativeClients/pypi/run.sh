@@ -9,7 +9,8 @@ make_user reader
 
 index=$url/pypi/py/simple
 package() { python3 "$here/packages.py" "$@"; }
-upload() { twine upload --verbose --non-interactive --disable-progress-bar --repository-url "$1" -u "$2" -p "$3" "${@:4}"; }
+# COLUMNS: twine wraps what it says.
+upload() { COLUMNS=1000 twine upload --verbose --non-interactive --disable-progress-bar --repository-url "$1" -u "$2" -p "$3" "${@:4}"; }
 # Each install goes into a folder of its own; `said FOLDER MODULE` tells what the installed module says.
 pip_install() { pip install --quiet --no-input --no-deps --no-build-isolation --retries 0 --target "$1" --index-url "$2" "${@:3}"; }
 uv_install() { uv pip install --no-deps --no-build-isolation --target "$1" --default-index "$2" "${@:3}"; }
