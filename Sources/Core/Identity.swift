@@ -8,6 +8,9 @@ public struct EntityID: Sendable, Hashable, Comparable, CustomStringConvertible 
         self.low = low
     }
 
+    /// When it was made.
+    public var time: Timestamp { Timestamp(milliseconds: Int64(high >> 16)) }
+
     public init(at time: Timestamp, random: (UInt64, UInt64)) {
         let milliseconds = UInt64(clamping: time.milliseconds) & 0xFFFF_FFFF_FFFF
         high = milliseconds << 16 | 0x7000 | (random.0 & 0x0FFF)

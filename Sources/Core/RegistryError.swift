@@ -31,6 +31,28 @@ public struct RegistryError: Error, Sendable, CustomStringConvertible {
             case .corrupt, .internal: 500
             }
         }
+
+        /// The word of the JSON envelope `{code, message}`.
+        public var word: String {
+            switch self {
+            case .notFound: "NOT_FOUND"
+            case .gone: "GONE"
+            case .conflict, .immutable: "CONFLICT"
+            case .invalid, .digestMismatch: "VALIDATION_ERROR"
+            case .tooLarge: "PAYLOAD_TOO_LARGE"
+            case .unauthenticated: "UNAUTHORIZED"
+            case .forbidden, .blocked: "FORBIDDEN"
+            case .unsupported: "METHOD_NOT_ALLOWED"
+            case .rateLimited: "RATE_LIMITED"
+            case .upstreamFailed: "BAD_GATEWAY"
+            case .noSpace: "QUOTA_EXCEEDED"
+            case .unavailable: "SERVICE_UNAVAILABLE"
+            case .rangeUnsatisfiable: "RANGE_NOT_SATISFIABLE"
+            case .pending: "LOCKED"
+            case .corrupt: "STORAGE_ERROR"
+            case .internal: "INTERNAL_ERROR"
+            }
+        }
     }
 
     /// What the failure is about, typed so that logs can be searched.

@@ -50,7 +50,7 @@ struct AccessLog: Sendable {
         guard let mark = target.firstIndex(of: "?") else { return String(target.prefix(2048)) }
         let query = target[target.index(after: mark)...].split(separator: "&", omittingEmptySubsequences: false).map { pair -> Substring in
             guard let equals = pair.firstIndex(of: "=") else { return pair }
-            let name = PercentCoding.decode(pair[..<equals].utf8, plusIsSpace: true).map { String(decoding: $0, as: UTF8.self) }
+            let name = Percent.decodeBytes(pair[..<equals].utf8, plusIsSpace: true).map { String(decoding: $0, as: UTF8.self) }
             return secrets.contains((name ?? "").lowercased()) ? pair[...equals] + "***" : pair
         }
         return String((target[...mark] + query.joined(separator: "&")).prefix(2048))

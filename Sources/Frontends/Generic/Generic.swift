@@ -20,7 +20,7 @@ public struct GenericFrontend: Frontend {
 
     public func upstream(for resource: Resource, given facts: Facts) -> UpstreamRequest? {
         guard case .file(let path) = resource else { return nil }
-        return UpstreamRequest(url: PercentCoding.encodePath(path.text))
+        return UpstreamRequest(url: Percent.encode(path.text, in: .path))
     }
 
     public func learn(_ view: View, from document: Document, into facts: inout Facts) throws(RegistryError) {
@@ -62,7 +62,7 @@ public struct GenericFrontend: Frontend {
         }
         try declared.check(blob)
         try await port.commit(edit(putting: blob, at: path, contentType: request.head.fields[.contentType]), staged: [blob])
-        let link = PercentCoding.encodePath("/general/\(port.context.repository)/\(path)")
+        let link = Percent.encode("/general/\(port.context.repository)/\(path)", in: .path)
         return .status(.created, [.location: link, .checksumSHA256: blob.id.hex])
     }
 

@@ -47,7 +47,7 @@ enum ContentDisposition {
                 isWhole = false
             }
         }
-        return "attachment; filename=\"\(ascii)\"" + (isWhole ? "" : "; filename*=UTF-8''\(PercentCoding.encode(fileName))")
+        return "attachment; filename=\"\(ascii)\"" + (isWhole ? "" : "; filename*=UTF-8''\(Percent.encode(fileName, in: .strict))")
     }
 }
 

@@ -78,7 +78,7 @@ public struct RequestPath: Sendable, Hashable, CustomStringConvertible {
 
     private static func decode(_ part: ArraySlice<UInt8>) throws(RegistryError) -> String {
         guard !part.isEmpty else { throw refused("the path has an empty segment") }
-        guard let bytes = PercentCoding.decode(part), let text = String(validating: bytes, as: UTF8.self) else {
+        guard let bytes = Percent.decodeBytes(part), let text = String(validating: bytes, as: UTF8.self) else {
             throw refused("the path is not percent-encoded UTF-8")
         }
         guard bytes.allSatisfy({ $0 >= 0x20 && $0 != 0x7F && $0 != UInt8(ascii: "\\") }) else {
@@ -102,54 +102,6 @@ public struct RequestPath: Sendable, Hashable, CustomStringConvertible {
     }
 }
 
-/// Percent-encoding (RFC 3986 section 2.1).
-public enum PercentCoding {
-    /// nil when a `%` is not followed by two hex digits.
-    public static func decode(_ bytes: some Collection<UInt8>, plusIsSpace: Bool = false) -> [UInt8]? {
-        var result: [UInt8] = []
-        result.reserveCapacity(bytes.count)
-        var iterator = bytes.makeIterator()
-        while let byte = iterator.next() {
-            if byte == UInt8(ascii: "%") {
-                guard let high = iterator.next().flatMap(digit), let low = iterator.next().flatMap(digit) else { return nil }
-                result.append(high << 4 | low)
-            } else {
-                result.append(plusIsSpace && byte == UInt8(ascii: "+") ? 0x20 : byte)
-            }
-        }
-        return result
-    }
-
-    /// Encodes everything but unreserved characters and those of `keeping`.
-    public static func encode(_ text: some StringProtocol, keeping extra: String = "") -> String {
-        let kept = Set(extra.utf8)
-        var result: [UInt8] = []
-        for byte in text.utf8 {
-            switch byte {
-            case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "~"):
-                result.append(byte)
-            case _ where kept.contains(byte): result.append(byte)
-            default:
-                result.append(UInt8(ascii: "%"))
-                result.append(contentsOf: Hex.encode([byte]).uppercased().utf8)
-            }
-        }
-        return String(decoding: result, as: UTF8.self)
-    }
-
-    /// A path with its slashes kept.
-    public static func encodePath(_ path: some StringProtocol) -> String { encode(path, keeping: "/@:+!$&'()*,;=") }
-
-    private static func digit(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case 0x30...0x39: byte - 0x30
-        case 0x41...0x46: byte - 0x37
-        case 0x61...0x66: byte - 0x57
-        default: nil
-        }
-    }
-}
-
 /// A query in order, `+` read as a space. What does not decode is left out.
 public struct Query: Sendable, Hashable {
     public let items: [(name: String, value: String)]
@@ -167,7 +119,7 @@ public struct Query: Sendable, Hashable {
     }
 
     private static func decode(_ text: some StringProtocol) -> String? {
-        PercentCoding.decode(Array(text.utf8), plusIsSpace: true).flatMap { String(validating: $0, as: UTF8.self) }
+        Percent.decodeBytes(text.utf8, plusIsSpace: true).flatMap { String(validating: $0, as: UTF8.self) }
     }
 
     /// The first value of that name.

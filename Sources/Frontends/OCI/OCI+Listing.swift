@@ -81,8 +81,8 @@ extension OCIFrontend {
         var fields: HTTPFields = [.contentType: MediaType.ociIndex]
         if filter != nil { fields[.ociFiltersApplied] = "artifactType" }
         if page.isFull, let after {
-            let more = filter.map { "artifactType=\(PercentCoding.encode($0))&" } ?? ""
-            fields[.link] = "<\(image.link("referrers/\(subject)"))?\(more)last=\(PercentCoding.encode(after))>; rel=\"next\""
+            let more = filter.map { "artifactType=\(Percent.encode($0, in: .query))&" } ?? ""
+            fields[.link] = "<\(image.link("referrers/\(subject)"))?\(more)last=\(Percent.encode(after, in: .query))>; rel=\"next\""
         }
         return .json(page.document, .ok, fields)
     }
@@ -138,6 +138,6 @@ struct PageRequest {
 
     /// RFC 8288.
     func next(_ link: String, after last: String) -> String {
-        "<\(link)?n=\(count)&last=\(PercentCoding.encode(last, keeping: "/"))>; rel=\"next\""
+        "<\(link)?n=\(count)&last=\(Percent.encode(last, in: .pathInQuery))>; rel=\"next\""
     }
 }

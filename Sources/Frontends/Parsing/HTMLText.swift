@@ -1,3 +1,5 @@
+import Core
+
 /// Text in HTML.
 public enum HTMLText {
     /// Safe as an element's text and in an attribute between quotes of either kind.

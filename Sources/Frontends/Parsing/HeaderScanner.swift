@@ -1,3 +1,5 @@
+import Core
+
 /// The grammar that HTTP and MIME field values share (RFC 9110 section 5.6): tokens, quoted strings, parameters, lists.
 struct HeaderScanner {
     private let bytes: [UInt8]

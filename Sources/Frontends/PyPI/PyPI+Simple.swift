@@ -25,7 +25,7 @@ extension PyPIFrontend {
             return
         }
         page.append(Self.htmlHead(title: "Simple index"))
-        for name in names { page.append("<a href=\"\(PercentCoding.encode(name.normal))/\">\(HTMLText.escape(name.shown))</a><br>\n") }
+        for name in names { page.append("<a href=\"\(Percent.encode(name.normal, in: .strict))/\">\(HTMLText.escape(name.shown))</a><br>\n") }
         page.append("</body>\n</html>\n")
     }
 
@@ -81,7 +81,7 @@ extension PyPIFrontend {
 
     /// Ours, whoever holds the file.
     private static func url(of file: ListedFile, in context: RenderContext) -> String {
-        "/pypi/\(context.repository)/simple/\(PercentCoding.encode(file.package.text))/\(PercentCoding.encode(file.path.fileName))"
+        "/pypi/\(context.repository)/simple/\(Percent.encode(file.package.text, in: .strict))/\(Percent.encode(file.path.fileName, in: .strict))"
     }
 
     private static func provenance(of file: ListedFile, in context: RenderContext) -> String? {

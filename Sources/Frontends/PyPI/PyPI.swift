@@ -39,7 +39,7 @@ public struct PyPIFrontend: Frontend {
         case .view(let view):
             switch view.scope {
             case .packages: return UpstreamRequest(url: "simple/", accept: accept)
-            case .package(let project): return UpstreamRequest(url: "simple/\(PercentCoding.encode(project.text))/", accept: accept)
+            case .package(let project): return UpstreamRequest(url: "simple/\(Percent.encode(project.text, in: .strict))/", accept: accept)
             case .tags, .linked: return nil
             }
         case .file(let path):
