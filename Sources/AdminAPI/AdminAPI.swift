@@ -5,6 +5,7 @@ public import Core
 public import FrontendKit
 import HTTPTypes
 import NIOCore
+import Parsing
 public import Registry
 
 public struct AdminAPI: Sendable {
@@ -35,6 +36,9 @@ public struct AdminAPI: Sendable {
             + UploadEndpoints.table + PackageEndpoints.table + SystemEndpoints.table
     }
 
+    /// What `/api/v1/openapi.json` serves.
+    public var openAPIDocument: [UInt8] { OpenAPI.document(of: endpoints, version: options.version).encoded() }
+
     /// What the dispatcher hands to this room.
     public var mounts: [Dispatcher.Mounted] {
         ["/api/v1", "/health", "/healthz", "/ready", "/readyz", "/livez", "/metrics"].map { Dispatcher.Mounted($0, self) }
@@ -44,21 +48,20 @@ public struct AdminAPI: Sendable {
 extension AdminAPI: Responder {
     public func respond(to head: RequestHead, body: Body) async -> Response {
         do throws(RegistryError) {
-            let (endpoint, match) = try find(head)
+            guard let (endpoint, match) = try find(head) else { return otherMethod(head) }
             let caller = endpoint.access == .public ? .anonymous : try await registry.access.authenticate(.from(head.fields))
             // RFC 6585 section 3: the request must wait until the password was changed.
             if caller.mustChangePassword, endpoint.access != .passwordChange, endpoint.access != .public {
-                return Response(
-                    HTTPResponse.Status(code: 428), fields: [.contentType: "text/plain; charset=utf-8"],
-                    content: .bytes(ByteBuffer(string: "change the password first: POST /api/v1/users/me/password\n")))
+                return try Response.json(
+                    Envelope(code: "PASSWORD_CHANGE_REQUIRED", message: "change the password first: POST /api/v1/users/me/password"), status: 428)
             }
             switch endpoint.access {
             case .public, .optional: break
             case .authenticated: try registry.access.requireAccount(caller, scope: endpoint.scope)
             case .passwordChange: guard !caller.isAnonymous else { try registry.access.requireAccount(caller); break }
-            case .admin: try registry.access.requireAdmin(caller)
+            case .admin: try registry.access.requireAdmin(caller, scope: endpoint.scope)
             }
-            try refuseForgery(head, caller)
+            if endpoint.access != .public { try registry.refuseForgery(head) }
             let call = Call(api: self, head: head, match: match, body: body, origin: RequestOrigin(caller: caller, requestID: head.requestID))
             return try await endpoint.handle(call)
         } catch {
@@ -66,23 +69,27 @@ extension AdminAPI: Responder {
         }
     }
 
-    private func find(_ head: RequestHead) throws(RegistryError) -> (Endpoint, Match) {
-        // The longest pattern first would do as well; literal rows stand before their `{id}` neighbours in the tables.
-        var allowed: [String] = []
+    /// nil when the path is served, but not with this method.
+    private func find(_ head: RequestHead) throws(RegistryError) -> (Endpoint, Match)? {
+        var isServed = false
+        // Literal rows stand before their `{id}` neighbours in the tables.
         for endpoint in endpoints {
             guard let match = endpoint.pattern.match(head.path, in: nil) else { continue }
-            if endpoint.method == head.method || endpoint.method == .get && head.method == .head { return (endpoint, match) }
-            allowed.append(endpoint.method.rawValue)
+            if endpoint.answers(head.method) { return (endpoint, match) }
+            isServed = true
         }
-        if allowed.isEmpty { throw RegistryError(.notFound, subject: .request, reason: "there is no endpoint at \(head.path)") }
-        throw RegistryError(.unsupported, subject: .request, reason: "only \(allowed.joined(separator: ", ")) is served here")
+        guard isServed else { throw RegistryError(.notFound, subject: .request, reason: "there is no endpoint at \(head.path)") }
+        return nil
     }
 
-    /// A browser sends the session cookie by itself; only our own pages add a field of their own (OWASP, custom request headers).
-    private func refuseForgery(_ head: RequestHead, _ caller: Caller) throws(RegistryError) {
-        guard caller.credentialKind == .session, head.method != .get, head.method != .head, head.fields[.authorization] == nil,
-            head.fields[.cookie] != nil, head.fields[.xRequestedWith] == nil
-        else { return }
-        throw RegistryError(.forbidden, subject: .request, reason: "a change with a session cookie needs the field X-Requested-With")
+    /// RFC 9110 section 15.5.6: 405 says what is allowed.
+    private func otherMethod(_ head: RequestHead) -> Response {
+        let allowed = endpoints.filter { $0.pattern.match(head.path, in: nil) != nil }.flatMap { endpoint in
+            endpoint.method == .get ? ["GET", "HEAD"] : [endpoint.method.rawValue]
+        }
+        let list = allowed.joined(separator: ", ")
+        var response = failure(RegistryError(.unsupported, subject: .request, reason: "only \(list) is served here"), for: head)
+        response.fields[.allow] = list
+        return response
     }
 }

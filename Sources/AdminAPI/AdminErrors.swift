@@ -14,7 +14,7 @@ extension AdminAPI {
             if failure.code == .digestMismatch { status = 409 }
             body = UploadError(error: failure.reason)
         } else {
-            body = Envelope(code: AdminAPI.word(for: failure.code), message: failure.reason)
+            body = Envelope(code: failure.code.word, message: failure.reason)
         }
         var response: Response
         do throws(RegistryError) { response = try .json(body, status: status) } catch { response = Response(.internalServerError) }
@@ -24,27 +24,6 @@ extension AdminAPI {
         if let seconds = failure.retryAfterSeconds { response.fields[.retryAfter] = String(seconds) }
         response.failure = failure
         return response
-    }
-
-    private static func word(for code: RegistryError.Code) -> String {
-        switch code {
-        case .unauthenticated: "UNAUTHORIZED"
-        case .forbidden, .blocked: "FORBIDDEN"
-        case .notFound: "NOT_FOUND"
-        case .gone: "GONE"
-        case .conflict, .immutable: "CONFLICT"
-        case .invalid, .digestMismatch: "VALIDATION_ERROR"
-        case .tooLarge: "PAYLOAD_TOO_LARGE"
-        case .unsupported: "METHOD_NOT_ALLOWED"
-        case .rateLimited: "RATE_LIMITED"
-        case .upstreamFailed: "BAD_GATEWAY"
-        case .noSpace: "QUOTA_EXCEEDED"
-        case .rangeUnsatisfiable: "RANGE_NOT_SATISFIABLE"
-        case .pending: "LOCKED"
-        case .unavailable: "SERVICE_UNAVAILABLE"
-        case .corrupt: "STORAGE_ERROR"
-        case .internal: "INTERNAL_ERROR"
-        }
     }
 
     struct Envelope: Codable, Sendable {

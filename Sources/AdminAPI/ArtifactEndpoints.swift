@@ -32,12 +32,13 @@ enum ArtifactEndpoints {
                 call.body, at: try call.artifactPath(), in: key, contentType: call.head.fields[.contentType],
                 declared: try declaredDigests(call.head),
                 by: call.origin)
-            return try Response.json(ArtifactResponse(asset, in: key), status: 201)
+            return try await created(asset, in: key, call)
         },
         .json(.get, "/api/v1/repositories/{key}/artifacts/{path+}", "get_repository_artifact_metadata", "artifacts", .optional) {
             (call, _: Nothing) throws(RegistryError) -> ArtifactResponse in
             let authorized = try await call.registry.readable(try call.repositoryKey(), by: call.caller)
-            return ArtifactResponse(try await call.registry.artifact(at: try call.artifactPath(), in: authorized), in: authorized.repository.key)
+            let asset = try await call.registry.artifact(at: try call.artifactPath(), in: authorized)
+            return try await describe(asset, in: authorized.repository, call)
         },
         .json(.delete, "/api/v1/repositories/{key}/artifacts/{path+}", "delete_artifact", "artifacts", .authenticated) {
             (call, _: Nothing) throws(RegistryError) -> Nothing in
@@ -48,7 +49,7 @@ enum ArtifactEndpoints {
             let authorized = try await call.registry.readable(try call.repositoryKey(), by: call.caller)
             let asset = try await call.registry.artifact(at: try call.artifactPath(), in: authorized)
             let fields: HTTPFields = [.contentDisposition: ContentDisposition.attachment(String(asset.path.fileName))]
-            return try await call.registry.fileResponse(asset, authorized, fields: fields, isPointer: true)
+            return try await call.registry.fileResponse(asset, authorized, fields: fields, isPointer: true, head: call.head)
         },
     ]
 
@@ -89,12 +90,28 @@ enum ArtifactEndpoints {
             // Unfiltered totals are kept by the catalog: no need to count.
             if prefix.isEmpty, text == nil, found.count > window.perPage { break }
         }
-        let hasMore = found.count > window.perPage || !isWhole
         let shown = found.prefix(window.perPage)
+        // Where the next page begins: behind the last shown, or, when too few were found in time, behind the last looked at.
+        let next = found.count > window.perPage ? shown.last?.path : isWhole ? nil : after
         let total = prefix.isEmpty && text == nil ? Int(try await call.registry.catalog.usage(of: repository.id).assets) : seen
+        var items: [ArtifactResponse] = []
+        for asset in shown { items.append(try await describe(asset, in: repository, call)) }
         return ArtifactListResponse(
-            items: shown.map { ArtifactResponse($0, in: repository.key) }, pagination: window.pagination(total: total),
-            next_cursor: hasMore ? shown.last.map { Base64.encode(Array($0.path.text.utf8), .url) } : nil, has_more: hasMore)
+            items: items, pagination: window.pagination(total: total), next_cursor: next.map { Base64.encode(Array($0.text.utf8), .url) },
+            has_more: next != nil)
+    }
+
+    static func describe(_ asset: Asset, in repository: Repository, _ call: Call) async throws(RegistryError) -> ArtifactResponse {
+        ArtifactResponse(
+            asset, in: repository.key, downloads: try await call.registry.downloads.count(of: asset.path, in: repository.id),
+            verdict: try await call.registry.catalog.verdict(on: asset.blob))
+    }
+
+    private static func created(_ asset: Asset, in key: RepositoryKey, _ call: Call) async throws(RegistryError) -> Response {
+        guard let repository = try await call.registry.catalog.repository(key) else {
+            throw RegistryError(.conflict, subject: .repository(key.text), reason: "the repository was deleted or renamed meanwhile")
+        }
+        return try Response.json(try await describe(asset, in: repository, call), status: 201)
     }
 
     private static func putForm(at path: AssetPath?, _ call: Call) async throws(RegistryError) -> Response {
@@ -103,7 +120,7 @@ enum ArtifactEndpoints {
         }
         let key = try call.repositoryKey()
         let asset = try await call.registry.putArtifactForm(call.body, contentType: type, at: path, in: key, by: call.origin)
-        return try Response.json(ArtifactResponse(asset, in: key), status: 201)
+        return try await created(asset, in: key, call)
     }
 
     /// `X-Checksum-SHA256`, `-SHA1`, `-MD5`.
@@ -132,7 +149,7 @@ struct ArtifactResponse: Codable, Sendable {
     let analyzable: Bool
     let quarantine_status: String
 
-    init(_ asset: Asset, in key: RepositoryKey) {
+    init(_ asset: Asset, in key: RepositoryKey, downloads: Int64, verdict: Verdict?) {
         id = asset.id.description
         repository_key = key.text
         path = asset.path.text
@@ -141,12 +158,18 @@ struct ArtifactResponse: Codable, Sendable {
         size_bytes = asset.size
         checksum_sha256 = asset.blob.hex
         content_type = asset.contentType
-        download_count = 0
+        download_count = downloads
         created_at = asset.created.description
         uploaded_by_username = asset.creator
         metadata = asset.attributes.isEmpty ? nil : asset.attributes
         analyzable = false
-        quarantine_status = "none"
+        quarantine_status =
+            switch verdict?.state {
+            case nil, .pending: "unscanned"
+            case .allowed: "clean"
+            case .quarantined: "quarantined"
+            case .blocked: "rejected"
+            }
     }
 }
 struct ArtifactListResponse: Codable, Sendable {
@@ -161,6 +184,6 @@ enum ContentDisposition {
     static func attachment(_ name: String) -> String {
         let plain = String(decoding: name.utf8.map { $0 >= 0x20 && $0 < 0x7F && $0 != 0x22 && $0 != 0x5C ? $0 : UInt8(ascii: "_") }, as: UTF8.self)
         guard plain != name else { return "attachment; filename=\"\(plain)\"" }
-        return "attachment; filename=\"\(plain)\"; filename*=UTF-8''\(PercentCoding.encode(name))"
+        return "attachment; filename=\"\(plain)\"; filename*=UTF-8''\(Percent.encode(name, in: .strict))"
     }
 }

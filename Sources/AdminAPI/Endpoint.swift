@@ -34,6 +34,9 @@ struct Endpoint: Sendable {
     let handle: @Sendable (Call) async throws(RegistryError) -> Response
     let pattern: PathPattern
 
+    /// HEAD is served wherever GET is; the server leaves the body out.
+    func answers(_ asked: HTTPRequest.Method) -> Bool { method == asked || method == .get && asked == .head }
+
     /// An endpoint that takes and gives JSON.
     static func json<Input: Decodable & Sendable, Output: Encodable & Decodable & Sendable>(
         _ method: HTTPRequest.Method, _ path: String, _ operation: String, _ tag: String, _ access: Floor, scope: TokenScope? = nil,

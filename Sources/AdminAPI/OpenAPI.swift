@@ -7,10 +7,10 @@ struct OpenAPI {
     static func document(of endpoints: [Endpoint], version: String) -> JSON {
         var paths: [(String, [(String, JSON)])] = []
         var schemas: [String: Schema] = [:]
-        for endpoint in endpoints where endpoint.path.hasPrefix("/api/") || !endpoint.path.hasSuffix("[/]") {
+        for endpoint in endpoints {
             endpoint.request?.collect(into: &schemas)
             endpoint.reply?.collect(into: &schemas)
-            let path = endpoint.path.replacing("+}", with: "}")
+            let path = endpoint.path.replacing("+}", with: "}").replacing("[/]", with: "")
             let operation = (endpoint.method.rawValue.lowercased(), operation(endpoint))
             if let index = paths.firstIndex(where: { $0.0 == path }) { paths[index].1.append(operation) } else { paths.append((path, [operation])) }
         }

@@ -35,13 +35,16 @@ enum PackageEndpoints {
             (call, _: Nothing) throws(RegistryError) -> PackageVersionsResponse in
             let (package, repository) = try await find(call)
             let facts = try await call.registry.catalog.facts(in: .package(package.name), of: repository.id, after: nil, limit: 1)
-            return PackageVersionsResponse(
-                versions: facts.versions.sorted { $0.created > $1.created }.map { version in
-                    let assets = facts.assets.filter { $0.version == version.name }
-                    return PackageVersionResponse(
-                        version: version.name.text, size_bytes: assets.reduce(0) { $0 + $1.size }, download_count: 0,
-                        created_at: version.created.description, checksum_sha256: assets.max { $0.size < $1.size }?.blob.hex ?? "")
-                })
+            var versions: [PackageVersionResponse] = []
+            for version in facts.versions.sorted(by: { $0.created > $1.created }) {
+                let assets = facts.assets.filter { $0.version == version.name }
+                versions.append(
+                    PackageVersionResponse(
+                        version: version.name.text, size_bytes: assets.reduce(0) { $0 + $1.size },
+                        download_count: try await downloads(of: assets, in: repository, call), created_at: version.created.description,
+                        checksum_sha256: assets.max { $0.size < $1.size }?.blob.hex ?? ""))
+            }
+            return PackageVersionsResponse(versions: versions)
         },
     ]
 
@@ -52,7 +55,8 @@ enum PackageEndpoints {
         if let key = call.head.query["repository_key"] {
             visible = [try await call.registry.readable(try call.repositoryKey(key), by: call.caller).repository]
         } else {
-            visible = try await call.registry.readableRepositories(by: call.caller)
+            // What is in a repository is shown to who may read it; to know that it exists is less.
+            visible = try await call.registry.listedRepositories(by: call.caller).filter { call.access.mayRead(call.caller, $0) }
         }
         if let format = call.head.query["format"] { visible.removeAll { Format.canonical($0.format) != Format.canonical(format) } }
         return visible
@@ -72,6 +76,12 @@ enum PackageEndpoints {
         return (package, repository)
     }
 
+    private static func downloads(of assets: [Asset], in repository: Repository, _ call: Call) async throws(RegistryError) -> Int64 {
+        var sum: Int64 = 0
+        for asset in assets { sum += try await call.registry.downloads.count(of: asset.path, in: repository.id) }
+        return sum
+    }
+
     private static func response(_ package: Package, _ repository: Repository, _ call: Call) async throws(RegistryError) -> PackageResponse {
         let facts = try await call.registry.catalog.facts(in: .package(package.name), of: repository.id, after: nil, limit: 1)
         let latest = facts.versions.max { $0.created < $1.created }
@@ -79,7 +89,7 @@ enum PackageEndpoints {
             id: package.id.description, repository_key: repository.key.text, name: package.displayName ?? package.name.text,
             version: latest?.name.text ?? "",
             format: repository.format, description: package.attributes["summary"], size_bytes: facts.assets.reduce(0) { $0 + $1.size },
-            download_count: 0,
+            download_count: try await downloads(of: facts.assets, in: repository, call),
             created_at: package.created.description, updated_at: (facts.assets.map(\.created).max() ?? package.created).description)
     }
 }

@@ -11,18 +11,18 @@ enum RepositoryEndpoints {
         .json(.get, "/api/v1/repositories", "list_repositories", "repositories", .optional, query: filters + PageWindow.parameters) {
             (call, _: Nothing) throws(RegistryError) -> RepositoryListResponse in
             let window = try PageWindow(call.head.query)
-            let repositories = try await call.registry.readableRepositories(by: call.caller).filter { matches($0, call.head.query) }
+            let repositories = try await call.registry.listedRepositories(by: call.caller).filter { matches($0, call.head.query) }
             var items: [RepositoryResponse] = []
             for repository in window.of(repositories) { items.append(try await response(repository, call)) }
             return RepositoryListResponse(items: items, pagination: window.pagination(total: repositories.count))
         },
-        .json(.post, "/api/v1/repositories", "create_repository", "repositories", .authenticated, scope: .writeRepositories) {
+        .json(.post, "/api/v1/repositories", "create_repository", "repositories", .admin, scope: .writeRepositories) {
             (call, request: CreateRepositoryRequest) throws(RegistryError) -> RepositoryResponse in
             try await response(try await call.registry.createRepository(try request.draft(), by: call.origin), call)
         },
         .json(.get, "/api/v1/repositories/{key}", "get_repository", "repositories", .optional) {
             (call, _: Nothing) throws(RegistryError) -> RepositoryResponse in
-            try await response(try await call.registry.readable(try call.repositoryKey(), by: call.caller).repository, call)
+            try await response(try await call.registry.listed(try call.repositoryKey(), by: call.caller), call)
         },
         .json(.patch, "/api/v1/repositories/{key}", "update_repository", "repositories", .authenticated, scope: .writeRepositories) {
             (call, request: UpdateRepositoryRequest) throws(RegistryError) -> RepositoryResponse in
@@ -35,7 +35,7 @@ enum RepositoryEndpoints {
         },
         .json(.get, "/api/v1/repositories/{key}/cache-ttl", "get_cache_ttl", "repositories", .optional) {
             (call, _: Nothing) throws(RegistryError) -> CacheTtlResponse in
-            let repository = try await call.registry.readable(try call.repositoryKey(), by: call.caller).repository
+            let repository = try await call.registry.listed(try call.repositoryKey(), by: call.caller)
             return CacheTtlResponse(repository_key: repository.key.text, cache_ttl_seconds: call.registry.freshSeconds(of: repository))
         },
         .json(.put, "/api/v1/repositories/{key}/cache-ttl", "set_cache_ttl", "repositories", .authenticated, scope: .writeRepositories) {
@@ -49,10 +49,11 @@ enum RepositoryEndpoints {
             return CacheTtlResponse(repository_key: repository.key.text, cache_ttl_seconds: request.cache_ttl_seconds)
         },
         .json(.put, "/api/v1/repositories/{key}/upstream-auth", "set_upstream_auth", "repositories", .authenticated, scope: .writeRepositories) {
-            (call, request: UpstreamAuthRequest) throws(RegistryError) -> RepositoryResponse in
+            (call, request: UpstreamAuthRequest) throws(RegistryError) -> UpstreamAuthResponse in
             var draft = RepositoryDraft()
             draft.settings = try upstreamSettings(request.auth_type, request.username, request.password)
-            return try await response(try await call.registry.updateRepository(try call.repositoryKey(), with: draft, by: call.origin), call)
+            _ = try await call.registry.updateRepository(try call.repositoryKey(), with: draft, by: call.origin)
+            return UpstreamAuthResponse(auth_type: request.auth_type, message: "the upstream credentials were replaced")
         },
     ]
 
@@ -211,6 +212,7 @@ struct CacheTtlResponse: Codable, Sendable {
     let repository_key: String
     let cache_ttl_seconds: Int64
 }
+struct UpstreamAuthResponse: Codable, Sendable { let auth_type, message: String }
 struct UpstreamAuthRequest: Codable, Sendable {
     let auth_type: String
     let username, password: String?

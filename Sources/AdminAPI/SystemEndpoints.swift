@@ -31,11 +31,12 @@ enum SystemEndpoints {
             (call, _: Nothing) throws(RegistryError) -> SystemConfigResponse in
             SystemConfigResponse(
                 max_upload_size_bytes: call.registry.options.uploadBytesMax, demo_mode: call.api.options.demoMode,
-                guest_access_enabled: call.access.options.guestAccess, storage_backend: "filesystem")
+                guest_access_enabled: call.access.options.guestAccess,
+                auth: SystemConfigResponse.Auth(), storage_backend: "filesystem")
         },
         .json(.get, "/api/v1/admin/stats", "get_system_stats", "admin", .admin) { (call, _: Nothing) throws(RegistryError) -> SystemStats in
             let totals = call.api.counters.current
-            let repositories = try await call.registry.readableRepositories(by: call.caller)
+            let repositories = try await call.registry.listedRepositories(by: call.caller)
             var cached = Usage()
             for repository in repositories where repository.kind == .remote {
                 let usage = try await call.registry.catalog.usage(of: repository.id)
@@ -44,7 +45,8 @@ enum SystemEndpoints {
             }
             return SystemStats(
                 total_repositories: Int64(repositories.count), total_artifacts: totals.assets, total_storage_bytes: totals.bytes,
-                total_users: Int64(try await UserEndpoints.all(call).count), proxy_artifact_count: cached.assets, proxy_storage_bytes: cached.bytes)
+                total_users: Int64(try await UserEndpoints.all(call).count), proxy_artifact_count: cached.assets, proxy_storage_bytes: cached.bytes,
+                total_downloads: try await call.registry.downloads.total(), active_peers: 0, pending_sync_tasks: 0)
         },
         .json(.get, "/api/v1/formats", "list_format_handlers", "formats", .optional) { (call, _: Nothing) throws(RegistryError) -> [FormatResponse] in
             call.registry.frontends.map(FormatResponse.init)
@@ -56,11 +58,10 @@ enum SystemEndpoints {
             }
             return FormatResponse(frontend)
         },
-        .raw(.get, "/api/v1/admin/metrics", "get_metrics", "admin", .admin) { call throws(RegistryError) in exposition(call) },
-        .raw(.get, "/metrics[/]", "metrics", "system", .admin) { call throws(RegistryError) in exposition(call) },
-        .raw(.get, "/api/v1/openapi.json", "openapi", "system", .public) { call throws(RegistryError) in
-            let document = OpenAPI.document(of: call.api.endpoints, version: call.api.options.version)
-            return Response(.ok, fields: [.contentType: "application/json"], content: .bytes(ByteBuffer(bytes: document.encoded())))
+        .raw(.get, "/api/v1/admin/metrics", "metrics", "admin", .admin) { call throws(RegistryError) in exposition(call) },
+        .raw(.get, "/metrics[/]", "metrics_listener", "system", .admin) { call throws(RegistryError) in exposition(call) },
+        .raw(.get, "/api/v1/openapi.json", "openapi_document", "system", .public) { call throws(RegistryError) in
+            Response(.ok, fields: [.contentType: "application/json"], content: .bytes(ByteBuffer(bytes: call.api.openAPIDocument)))
         },
     ]
 
@@ -72,7 +73,7 @@ enum SystemEndpoints {
         return try Response.json(
             HealthResponse(
                 status: isHealthy ? "healthy" : "unhealthy", version: call.api.options.version, demo_mode: call.api.options.demoMode,
-                checks: detail ? checks : nil),
+                checks: detail ? checks : checks.mapValues { CheckResponse(status: $0.status, message: nil) }),
             status: isHealthy ? 200 : 503)
     }
 
@@ -83,8 +84,8 @@ enum SystemEndpoints {
             ReadyResponse(
                 status: isReady ? "ready" : "not_ready",
                 checks: [
-                    "database": .init(status: word), "migrations": .init(status: word),
-                    "setup_complete": .init(status: String(!call.access.setupRequired)),
+                    "database": .init(status: word, message: nil), "migrations": .init(status: word, message: nil),
+                    "setup_complete": .init(status: String(!call.access.setupRequired), message: nil),
                 ]),
             status: isReady ? 200 : 503)
     }
@@ -94,10 +95,14 @@ enum SystemEndpoints {
         var checks: [(String, CheckResponse)] = []
         do throws(RegistryError) {
             _ = try await call.registry.catalog.head()
-            checks.append(("database", CheckResponse(status: "healthy")))
-        } catch { checks.append(("database", CheckResponse(status: "unhealthy"))) }
+            checks.append(("database", CheckResponse(status: "healthy", message: nil)))
+        } catch { checks.append(("database", CheckResponse(status: "unhealthy", message: nil))) }
         let free = call.registry.blobs.statistics.freeBytes
-        checks.append(("storage", CheckResponse(status: free.map { $0 > 0 } ?? true ? "healthy" : "unhealthy")))
+        checks.append(
+            (
+                "storage",
+                CheckResponse(status: free.map { $0 > 0 } ?? true ? "healthy" : "unhealthy", message: free.map { "\($0) bytes free" })
+            ))
         return checks
     }
 
@@ -107,11 +112,14 @@ enum SystemEndpoints {
     }
 }
 
-struct CheckResponse: Codable, Sendable { let status: String }
+struct CheckResponse: Codable, Sendable {
+    let status: String
+    let message: String?
+}
 struct HealthResponse: Codable, Sendable {
     let status, version: String
     let demo_mode: Bool
-    let checks: [String: CheckResponse]?
+    let checks: [String: CheckResponse]
 }
 struct ReadyResponse: Codable, Sendable {
     let status: String
@@ -122,13 +130,24 @@ struct SetupStatusResponse: Codable, Sendable { let setup_required: Bool }
 struct SystemConfigResponse: Codable, Sendable {
     let max_upload_size_bytes: Int64
     let demo_mode, guest_access_enabled: Bool
+    let auth: Auth
     let storage_backend: String?
+
+    /// Accounts are our own in this version.
+    struct Auth: Codable, Sendable {
+        var oidc_enabled = false
+        var ldap_enabled = false
+        var sso_enabled = false
+        var local_login_enabled = true
+        var admin_break_glass_enabled = false
+    }
 }
 struct SystemStats: Codable, Sendable {
     let total_repositories, total_artifacts, total_storage_bytes, total_users, proxy_artifact_count, proxy_storage_bytes: Int64
+    let total_downloads, active_peers, pending_sync_tasks: Int64
 }
 struct FormatResponse: Codable, Sendable {
-    let format_key, display_name: String
+    let format_key, display_name, handler_type: String
     let aliases, mounts: [String]
     let is_enabled: Bool
     init(_ frontend: any Frontend) {
@@ -136,6 +155,7 @@ struct FormatResponse: Codable, Sendable {
         display_name = frontend.format.name
         aliases = frontend.format.aliases
         mounts = frontend.format.mounts
+        handler_type = "Core"
         is_enabled = true
     }
 }

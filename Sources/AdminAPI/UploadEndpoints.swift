@@ -1,4 +1,5 @@
 import Access
+import BlobStore
 import Catalog
 import Core
 import FoundationEssentials
@@ -20,11 +21,11 @@ enum UploadEndpoints {
         .json(.get, "/api/v1/uploads/{session_id}", "get_session_status", "uploads", .authenticated) {
             (call, _: Nothing) throws(RegistryError) -> SessionStatusResponse in
             let (plan, key) = try await session(call)
-            let progress = try await call.registry.artifactUpload(try call.id("session_id"), in: key, by: call.origin)
+            let status = try await call.registry.artifactUpload(try call.id("session_id"), in: key, by: call.origin)
             return SessionStatusResponse(
-                session_id: try call.id("session_id").description, status: progress.received == plan.total_size ? "ready" : "in_progress",
-                total_size: plan.total_size, bytes_received: progress.received, chunks_completed: plan.chunks(in: progress.received),
-                chunks_total: plan.chunkCount, repository_key: key.text, artifact_path: plan.path, created_at: plan.created, expires_at: plan.expires)
+                session_id: status.id.description, status: status.ranges.isEmpty ? "pending" : "in_progress", total_size: plan.total_size,
+                bytes_received: status.written, chunks_completed: plan.chunks(in: status.ranges), chunks_total: plan.chunkCount,
+                repository_key: key.text, artifact_path: plan.path, created_at: status.created.description, expires_at: status.expires.description)
         },
         .raw(.put, "/api/v1/uploads/{session_id}/complete", "complete", "uploads", .authenticated, reply: .of(CompleteResponse.self)) {
             call throws(RegistryError) in try await complete(call)
@@ -40,19 +41,24 @@ enum UploadEndpoints {
 
     /// What a session is for, kept beside the bytes until it is over.
     struct Plan: Codable, Sendable {
-        let repository, path, sha256: String
+        let repository, account, path, sha256: String
         let content_type: String?
         let total_size: Int64
         let chunk_size: Int64
-        let created, expires: String
 
-        var chunkCount: Int { Int((total_size + chunk_size - 1) / chunk_size) }
-        /// Whole chunks from the start: the last may be shorter.
-        func chunks(in received: Int64) -> Int { received == total_size ? chunkCount : Int(received / chunk_size) }
+        var chunkCount: Int { Int(total_size / chunk_size) + (total_size % chunk_size == 0 ? 0 : 1) }
+
+        /// Whole chunks, wherever they are: the last may be shorter.
+        func chunks(in ranges: [Range<Int64>]) -> Int {
+            ranges.reduce(0) { sum, range in
+                let first = Int(range.lowerBound / chunk_size) + (range.lowerBound % chunk_size == 0 ? 0 : 1)
+                let end = range.upperBound == total_size ? chunkCount : Int(range.upperBound / chunk_size)
+                return sum + max(0, end - first)
+            }
+        }
     }
 
     private static let chunkBytes = Int64(1 << 20)...Int64(256 << 20)
-    private static let lifetimeSeconds: Int64 = 24 * 3600
 
     private static func create(_ request: CreateSessionRequest, _ call: Call) async throws(RegistryError) -> CreateSessionResponse {
         let key = try call.repositoryKey(request.repository_key)
@@ -65,16 +71,18 @@ enum UploadEndpoints {
         guard chunkBytes.contains(chunk) else {
             throw RegistryError(.invalid, subject: .field("chunk_size"), reason: "chunk_size is 1 MiB to 256 MiB")
         }
-        let progress = try await call.registry.beginArtifactUpload(in: key, totalBytes: request.total_size, by: call.origin)
+        let status = try await call.registry.beginArtifactUpload(in: key, totalBytes: request.total_size, by: call.origin)
         guard let repository = try await call.registry.catalog.repository(key) else { throw lost }
-        let now = call.registry.world.now()
         let plan = Plan(
-            repository: repository.id.description, path: request.artifact_path, sha256: request.checksum_sha256, content_type: request.content_type,
-            total_size: request.total_size, chunk_size: chunk, created: now.description, expires: now.adding(seconds: lifetimeSeconds).description)
-        let record = Record(kind: .upload, id: progress.id.description, value: try encode(plan))
+            repository: repository.id.description, account: call.caller.account?.description ?? "", path: request.artifact_path,
+            sha256: request.checksum_sha256, content_type: request.content_type, total_size: request.total_size, chunk_size: chunk)
+        let record = Record(kind: .upload, id: status.id.description, value: try encode(plan))
         try await call.registry.catalog.apply(
-            Change(actor: call.caller.actor, at: now, requestID: call.head.requestID, parts: [.putRecord(record, ifRevision: nil)]))
-        return CreateSessionResponse(session_id: progress.id.description, chunk_count: plan.chunkCount, chunk_size: chunk, expires_at: plan.expires)
+            Change(
+                actor: call.caller.actor, at: call.registry.world.now(), requestID: call.head.requestID, parts: [.putRecord(record, ifRevision: nil)])
+        )
+        return CreateSessionResponse(
+            session_id: status.id.description, chunk_count: plan.chunkCount, chunk_size: chunk, expires_at: status.expires.description)
     }
 
     private static func putChunk(_ call: Call) async throws(RegistryError) -> Response {
@@ -87,22 +95,22 @@ enum UploadEndpoints {
             throw RegistryError(
                 .invalid, subject: .field("Content-Range"), reason: "the range has \(range.upperBound - range.lowerBound) bytes, the body \(length)")
         }
-        let progress = try await call.registry.putArtifactChunk(call.body, range: range, to: try call.id("session_id"), in: key, by: call.origin)
-        let completed = plan.chunks(in: progress.received)
+        let status = try await call.registry.putArtifactChunk(call.body, range: range, to: try call.id("session_id"), in: key, by: call.origin)
+        let completed = plan.chunks(in: status.ranges)
         return try Response.json(
             ChunkResponse(
-                chunk_index: Int(range.lowerBound / plan.chunk_size), bytes_received: progress.received, chunks_completed: completed,
+                chunk_index: Int(range.lowerBound / plan.chunk_size), bytes_received: status.written, chunks_completed: completed,
                 chunks_remaining: plan.chunkCount - completed))
     }
 
     private static func complete(_ call: Call) async throws(RegistryError) -> Response {
         let (plan, key) = try await session(call)
         let id = try call.id("session_id")
-        let progress = try await call.registry.artifactUpload(id, in: key, by: call.origin)
-        guard progress.received == plan.total_size else {
+        let status = try await call.registry.artifactUpload(id, in: key, by: call.origin)
+        guard status.received == plan.total_size else {
             throw RegistryError(
                 .invalid, subject: .upload(id.description),
-                reason: "the upload is incomplete: \(progress.received) of \(plan.total_size) bytes without a gap")
+                reason: "the upload is incomplete: \(status.received) of \(plan.total_size) bytes without a gap")
         }
         guard let path = AssetPath(plan.path), let digest = Digest(.sha256, hex: plan.sha256) else { throw lost }
         let asset = try await call.registry.finishArtifactUpload(
@@ -116,6 +124,8 @@ enum UploadEndpoints {
     private static func contentRange(_ head: RequestHead, total: Int64) throws(RegistryError) -> Range<Int64> {
         let wrong = RegistryError(.invalid, subject: .field("Content-Range"), reason: "Content-Range must be bytes FIRST-LAST/\(total)")
         guard let text = head.fields[.contentRange], text.hasPrefix("bytes ") else { throw wrong }
+        let numbers = text.dropFirst(6).split(omittingEmptySubsequences: false) { $0 == "/" || $0 == "-" }
+        guard numbers.count == 3, text.dropFirst(6).utf8.allSatisfy({ (0x30...0x39).contains($0) || $0 == 0x2D || $0 == 0x2F }) else { throw wrong }
         let halves = text.dropFirst(6).split(separator: "/")
         let ends = halves.first?.split(separator: "-").compactMap { Int64($0) } ?? []
         guard halves.count == 2, Int64(halves[1]) == total, ends.count == 2, ends[0] >= 0, ends[0] <= ends[1], ends[1] < total else { throw wrong }
@@ -127,9 +137,13 @@ enum UploadEndpoints {
         guard let record = try await call.registry.catalog.record(.upload, id: id.description) else { throw lost }
         let plan: Plan
         do { plan = try JSONDecoder().decode(Plan.self, from: Data(record.value)) } catch { throw BinaryReader.damaged }
-        guard let repository = EntityID(plan.repository), let found = try await call.registry.catalog.repository(id: repository) else { throw lost }
-        if let expires = Timestamp(rfc3339: plan.expires), expires <= call.registry.world.now() {
-            throw RegistryError(.gone, subject: .upload(id.description), reason: "the upload session has expired")
+        // Another's session is one that does not exist, whether or not it is over.
+        guard plan.account == call.caller.account?.description, let repository = EntityID(plan.repository),
+            let found = try await call.registry.catalog.repository(id: repository)
+        else { throw lost }
+        // The record outlives the session for a while, to tell "expired" from "never was".
+        guard let status = try await call.registry.blobs.upload(id), status.expires > call.registry.world.now() else {
+            throw RegistryError(.gone, subject: .upload(id.description), reason: "the upload session has expired: begin another")
         }
         return (plan, found.key)
     }
@@ -148,6 +162,11 @@ enum UploadEndpoints {
     }
 
     private static var lost: RegistryError { RegistryError(.notFound, subject: .request, reason: "there is no such upload session") }
+}
+
+extension UploadStatus {
+    /// Bytes on disk, wherever they are.
+    fileprivate var written: Int64 { ranges.reduce(0) { $0 + Int64($1.count) } }
 }
 
 struct CreateSessionRequest: Codable, Sendable {

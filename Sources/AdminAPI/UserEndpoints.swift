@@ -6,13 +6,13 @@ import HTTPTypes
 /// Accounts and their tokens. What concerns `me` is for everybody, the rest for administrators.
 enum UserEndpoints {
     static let table: [Endpoint] = [
-        .json(.get, "/api/v1/users", "list_users", "users", .admin, query: filters + PageWindow.parameters) {
+        .json(.get, "/api/v1/users", "list_users", "users", .admin, scope: .readUsers, query: filters + PageWindow.parameters) {
             (call, _: Nothing) throws(RegistryError) -> UserListResponse in
             let window = try PageWindow(call.head.query)
             let users = try await all(call).filter { matches($0, call.head.query) }
             return UserListResponse(items: window.of(users).map(AdminUserResponse.init), pagination: window.pagination(total: users.count))
         },
-        .json(.post, "/api/v1/users", "create_user", "users", .admin) {
+        .json(.post, "/api/v1/users", "create_user", "users", .admin, scope: .writeUsers) {
             (call, request: CreateUserRequest) throws(RegistryError) -> CreateUserResponse in
             let (user, password) = try await call.access.createUser(
                 username: request.username, email: request.email, displayName: request.display_name, password: request.password,
@@ -42,13 +42,14 @@ enum UserEndpoints {
         .json(.get, "/api/v1/users/{id}", "get_user", "users", .authenticated) { (call, _: Nothing) throws(RegistryError) -> AdminUserResponse in
             AdminUserResponse(try await user(try selfOrAdmin(call), call))
         },
-        .json(.patch, "/api/v1/users/{id}", "update_user", "users", .admin) {
+        .json(.patch, "/api/v1/users/{id}", "update_user", "users", .admin, scope: .writeUsers) {
             (call, request: UpdateUserRequest) throws(RegistryError) -> AdminUserResponse in
             let edit = UserEdit(
                 email: request.email, displayName: request.display_name.map { .some($0) }, isAdmin: request.is_admin, isActive: request.is_active)
             return AdminUserResponse(try await call.access.updateUser(try call.id(), edit, by: call.caller.actor, requestID: call.head.requestID))
         },
-        .json(.delete, "/api/v1/users/{id}", "delete_user", "users", .admin) { (call, _: Nothing) throws(RegistryError) -> Nothing in
+        .json(.delete, "/api/v1/users/{id}", "delete_user", "users", .admin, scope: .writeUsers) {
+            (call, _: Nothing) throws(RegistryError) -> Nothing in
             try await call.access.deleteUser(try call.id(), by: call.caller.actor, requestID: call.head.requestID)
             return Nothing()
         },
@@ -60,15 +61,15 @@ enum UserEndpoints {
             }
             return try await changePassword(of: try call.id(), request, call)
         },
-        .json(.post, "/api/v1/users/{id}/password/reset", "reset_password", "users", .admin) {
+        .json(.post, "/api/v1/users/{id}/password/reset", "reset_password", "users", .admin, scope: .writeUsers) {
             (call, _: Nothing) throws(RegistryError) -> ResetPasswordResponse in
             let password = try await call.access.resetPassword(of: try call.id(), by: call.caller.actor, requestID: call.head.requestID)
             return ResetPasswordResponse(temporary_password: password.revealed)
         },
-        .json(.post, "/api/v1/users/{id}/force-password-change", "force_password_change", "users", .admin) {
-            (call, _: Nothing) throws(RegistryError) -> Nothing in
+        .json(.post, "/api/v1/users/{id}/force-password-change", "force_password_change", "users", .admin, scope: .writeUsers) {
+            (call, _: Nothing) throws(RegistryError) -> MessageResponse in
             try await call.access.forcePasswordChange(of: try call.id(), by: call.caller.actor, requestID: call.head.requestID)
-            return Nothing()
+            return MessageResponse(message: "the password must be changed at the next login")
         },
         .json(.get, "/api/v1/users/{id}/tokens", "list_user_tokens", "users", .authenticated) {
             (call, _: Nothing) throws(RegistryError) -> ApiTokenListResponse in
@@ -179,6 +180,7 @@ struct ChangePasswordRequest: Codable, Sendable {
     let current_password: String?
     let new_password: String
 }
+struct MessageResponse: Codable, Sendable { let message: String }
 struct ResetPasswordResponse: Codable, Sendable { let temporary_password: String }
 struct ApiTokenResponse: Codable, Sendable {
     let id, name, token_prefix: String

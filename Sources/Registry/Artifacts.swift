@@ -1,4 +1,4 @@
-import BlobStore
+public import BlobStore
 public import Access
 import Catalog
 public import Core
@@ -75,22 +75,23 @@ extension Registry {
 
     private static let uploadPurpose = "rest"
 
-    public func beginArtifactUpload(in key: RepositoryKey, totalBytes: Int64, by origin: RequestOrigin) async throws(RegistryError) -> UploadProgress
-    {
-        try await writing(to: key, by: origin).beginUpload(purpose: Registry.uploadPurpose, totalBytes: totalBytes)
+    public func beginArtifactUpload(in key: RepositoryKey, totalBytes: Int64?, by origin: RequestOrigin) async throws(RegistryError) -> UploadStatus {
+        let session = try await writing(to: key, by: origin)
+        let begun = try await session.beginUpload(purpose: Registry.uploadPurpose, totalBytes: totalBytes)
+        return try await session.status(of: begun.id, Registry.uploadPurpose)
     }
 
     /// Chunks may come in any order; each is durable when this returns.
     public func putArtifactChunk(
         _ body: Body, range: Range<Int64>, to upload: EntityID, in key: RepositoryKey, by origin: RequestOrigin
-    ) async throws(RegistryError) -> UploadProgress {
+    ) async throws(RegistryError) -> UploadStatus {
         let session = try await writing(to: key, by: origin)
-        _ = try await session.upload(upload, purpose: Registry.uploadPurpose)
-        return UploadProgress(try await blobs.write(upload, range: range, from: body))
+        _ = try await session.status(of: upload, Registry.uploadPurpose)
+        return try await blobs.write(upload, range: range, from: body)
     }
 
-    public func artifactUpload(_ upload: EntityID, in key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) -> UploadProgress {
-        try await writing(to: key, by: origin).upload(upload, purpose: Registry.uploadPurpose)
+    public func artifactUpload(_ upload: EntityID, in key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) -> UploadStatus {
+        try await writing(to: key, by: origin).status(of: upload, Registry.uploadPurpose)
     }
 
     public func finishArtifactUpload(

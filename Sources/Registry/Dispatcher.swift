@@ -63,6 +63,7 @@ extension Registry {
             // Identity. A credential that is present but wrong is an error even where anonymous callers may read.
             let caller = try await access.authenticate(Credentials.from(head.fields))
             if access.setupRequired { throw SetupLock.failure }
+            try refuseForgery(head)
             let path = head.path.dropping(mountDepth)
 
             if case .found(let route, let match) = RouteTable.find(path, head.method, at: .mount, in: frontend.routes),
@@ -79,8 +80,8 @@ extension Registry {
             }
             let outcome = RouteTable.find(path.dropping(1), head.method, at: .repository, in: frontend.routes, of: RepositoryKey(name))
             let repository = try await repository(named: name, servedBy: frontend)
-            let authorized = try access.authorize(
-                caller, context.needs ?? .read, on: repository, package: context.match.flatMap { frontend.tokenName(of: $0) })
+            let authorized = try authorize(
+                caller, context.needs ?? .read, on: repository, named: name, package: context.match.flatMap { frontend.tokenName(of: $0) })
 
             // Reply.
             switch outcome {
@@ -95,6 +96,16 @@ extension Registry {
             }
         } catch {
             return failureResponse(error, from: frontend, head: head, in: context)
+        }
+    }
+
+    /// `Access.authorize`, where "not found" is about the repository: a format's client is told that, not that its file or blob is missing.
+    private func authorize(
+        _ caller: Caller, _ permission: Permission, on repository: Repository?, named name: String, package: String?
+    ) throws(RegistryError) -> Authorized {
+        do throws(RegistryError) { return try access.authorize(caller, permission, on: repository, package: package) } catch {
+            guard error.code == .notFound else { throw error }
+            throw RegistryError(.notFound, subject: .repository(name), reason: error.reason)
         }
     }
 
@@ -134,6 +145,17 @@ extension Registry {
         }
         if let seconds = failure.retryAfterSeconds { response.fields[.retryAfter] = String(seconds) }
         return response
+    }
+}
+
+extension Registry {
+    /// A browser sends the session cookie by itself; only our own pages add a field of their own (OWASP, custom request headers).
+    /// - Throws: `forbidden` for a change that was asked for with a cookie and without `X-Requested-With`.
+    public func refuseForgery(_ head: RequestHead) throws(RegistryError) {
+        guard head.method != .get, head.method != .head, Credentials.from(head.fields).carrier == .cookie,
+            !head.fields.contains(where: { $0.name.canonicalName == "x-requested-with" })
+        else { return }
+        throw RegistryError(.forbidden, subject: .request, reason: "a change with a session cookie needs the field X-Requested-With")
     }
 }
 

@@ -4,18 +4,6 @@ public import Core
 import Logging
 import Synchronization
 
-/// Something that consumes the log: every change reaches it, in order, at least once.
-public protocol Follower: Sendable {
-    /// Names its cursor; never changes.
-    var name: String { get }
-    /// Whether the position survives a restart. A follower of memory starts at the head: what it caches is empty then.
-    var isDurable: Bool { get }
-    /// Takes entries in order. Anything it writes belongs into the returned parts, which are committed together with its position.
-    func take(_ entries: [LogEntry]) async throws(RegistryError) -> [Change.Part]
-    /// The log no longer reaches back to where it was: start over from facts.
-    func startOver() async throws(RegistryError) -> [Change.Part]
-}
-
 extension Registry {
     /// Drives one follower until its task is cancelled.
     public func follow(_ follower: any Follower) async {
@@ -42,16 +30,6 @@ extension Registry {
         }
     }
 
-    /// Gives back what abandoned uploads hold, every ten minutes until its task is cancelled.
-    public func expireUploads() async {
-        while !Task.isCancelled {
-            do throws(RegistryError) { _ = try await blobs.expireUploads(now: world.now()) } catch {
-                log.error("expired uploads stay for now", metadata: ["error": "\(error)"])
-            }
-            try? await Task.sleep(for: .seconds(600))
-        }
-    }
-
     private func begin(_ follower: any Follower) async throws(RegistryError) -> Revision {
         let head = try await catalog.head()
         guard follower.isDurable else { return head }
@@ -64,6 +42,13 @@ extension Registry {
             } catch {
                 guard error.code == .gone else { throw error }
             }
+        }
+        do throws(RegistryError) {
+            // New here, and the log still begins at its beginning: nothing needs to be guessed from facts.
+            _ = try await catalog.log(after: .zero, limit: 1)
+            if try await catalog.record(.cursor, id: follower.name) == nil { return .zero }
+        } catch {
+            guard error.code == .gone else { throw error }
         }
         try await save(follower, try await follower.startOver(), at: head)
         return head
@@ -106,10 +91,16 @@ private struct ViewFollower: Follower {
 /// that nobody scans for it.
 public final class StorageCounters: Follower {
     public struct Totals: Sendable, Hashable {
-        public var assets: Int64 = 0
-        public var bytes: Int64 = 0
-        public var uploads: Int64 = 0
-        public var deletions: Int64 = 0
+        public var assets: Int64
+        public var bytes: Int64
+        public var uploads: Int64
+        public var deletions: Int64
+        public init(assets: Int64 = 0, bytes: Int64 = 0, uploads: Int64 = 0, deletions: Int64 = 0) {
+            self.assets = assets
+            self.bytes = bytes
+            self.uploads = uploads
+            self.deletions = deletions
+        }
     }
 
     private static let formatNumber: UInt8 = 1
@@ -125,31 +116,37 @@ public final class StorageCounters: Follower {
 
     /// Reads what was kept, before the first entry comes.
     public func load() async throws(RegistryError) {
-        guard let record = try await catalog.record(.setting, id: StorageCounters.id) else { return }
-        var reader = BinaryReader(record.value)
-        guard try reader.readUInt8() == StorageCounters.formatNumber else { return }
-        let kept = Totals(
-            assets: try reader.readInt64(), bytes: try reader.readInt64(), uploads: try reader.readInt64(), deletions: try reader.readInt64())
+        let kept = try await kept()
         totals.withLock { $0 = kept }
     }
 
+    private func kept() async throws(RegistryError) -> Totals {
+        guard let record = try await catalog.record(.setting, id: StorageCounters.id) else { return Totals() }
+        var reader = BinaryReader(record.value)
+        guard try reader.readUInt8() == StorageCounters.formatNumber else { return Totals() }
+        return Totals(
+            assets: try reader.readInt64(), bytes: try reader.readInt64(), uploads: try reader.readInt64(), deletions: try reader.readInt64())
+    }
+
     public func take(_ entries: [LogEntry]) async throws(RegistryError) -> [Change.Part] {
-        var next = current
+        // From what was committed, not from memory: entries come again when the commit of their sums failed.
+        let before = try await kept()
+        var next = before
         for case .asset(_, _, let blob, let delta) in entries.lazy.flatMap(\.touched) {
             next.bytes = next.bytes.addingReportingOverflow(delta).partialValue
             if blob == nil { next.deletions += 1 } else { next.uploads += 1 }
         }
         // A deleted repository takes its assets along without an entry for each: count the survivors anew.
-        if entries.contains(where: { $0.touched.contains { if case .repository = $0 { true } else { false } } }) || next != current {
+        if entries.contains(where: { $0.touched.contains { if case .repository = $0 { true } else { false } } }) || next != before {
             (next.assets, next.bytes) = try await counted()
         }
-        return keep(next)
+        return keep(next, over: before)
     }
 
     public func startOver() async throws(RegistryError) -> [Change.Part] {
         var next = Totals()
         (next.assets, next.bytes) = try await counted()
-        return keep(next)
+        return keep(next, over: nil)
     }
 
     /// Sums the repositories' own totals, which change with the changes that cause them.
@@ -168,12 +165,9 @@ public final class StorageCounters: Follower {
         }
     }
 
-    private func keep(_ next: Totals) -> [Change.Part] {
-        let changed = totals.withLock { totals in
-            defer { totals = next }
-            return totals != next
-        }
-        guard changed else { return [] }
+    private func keep(_ next: Totals, over before: Totals?) -> [Change.Part] {
+        totals.withLock { $0 = next }
+        guard next != before else { return [] }
         var writer = BinaryWriter()
         writer.write(StorageCounters.formatNumber)
         for value in [next.assets, next.bytes, next.uploads, next.deletions] { writer.write(value) }

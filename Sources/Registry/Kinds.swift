@@ -14,7 +14,8 @@ extension Registry {
         switch route.kind {
         case .file(let file):
             let asset = try await asset(for: file, request, in: session)
-            return try await fileResponse(asset, session.authorized, fields: file.fields(asset), isPointer: file.freshness == .pointer)
+            return try await fileResponse(
+                asset, session.authorized, fields: file.fields(asset), isPointer: file.freshness == .pointer, head: request.head)
         case .view(let identify):
             return try await viewResponse(try identify(request), in: session, head: request.head)
         case .answer(let compute):

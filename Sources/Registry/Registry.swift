@@ -14,6 +14,8 @@ public final class Registry: Sendable {
         public var baseURL: BaseURL
         /// The most one upload may have.
         public var uploadBytesMax: Int64 = 10 << 30
+        /// How long a resumable upload may receive nothing; the blob store is told the same.
+        public var uploadLifetimeSeconds: Int64 = 24 * 3600
         /// Memory for rendered views.
         public var viewCacheBytes = 16 << 20
         /// The largest upstream document that is read into memory to learn from it.
@@ -38,6 +40,9 @@ public final class Registry: Sendable {
     let sealer: Sealer
     let indexFetches = SingleFlight<String, LearnedPage>()
     let fileFetches = SingleFlight<String, Asset>()
+    let absences = Absences()
+    /// Files served since the server started, by asset; `flushDownloads` brings them to the catalog.
+    public let downloads: DownloadCounter
 
     public init(
         catalog: any Catalog, blobs: BlobStore, access: Access, outbound: OutboundClient, frontends: [any Frontend], workers: BlockingPool,
@@ -54,6 +59,7 @@ public final class Registry: Sendable {
         self.world = world
         self.log = log
         views = ViewCache(bytesMax: options.viewCacheBytes)
+        downloads = DownloadCounter(catalog: catalog, world: world)
         for frontend in frontends { RouteTable.check(frontend) }
     }
 

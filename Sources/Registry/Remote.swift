@@ -92,11 +92,29 @@ extension Registry {
         at path: AssetPath, listedIn view: View?, freshness: FileRoute.Freshness, in session: RepositorySession
     ) async throws(RegistryError) -> Asset {
         let repository = session.authorized.repository
-        if freshness == .immutable, let held = try await catalog.asset(at: path, in: repository.id) { return held }
-        return try await fileFetches.run("\(repository.id) \(path)") { () async throws(RegistryError) -> Asset in
-            let (wanted, listed) = try await self.listing(of: path, in: view, session)
-            return try await self.fetch(path, wanted, listed, in: session)
+        let held = try await catalog.asset(at: path, in: repository.id)
+        if freshness == .immutable, let held { return held }
+        let name = "\(repository.id) \(path)"
+        if absences.contains(name, at: world.now()) { throw absent(path, in: repository) }
+        do throws(RegistryError) {
+            return try await fileFetches.run(name) { () async throws(RegistryError) -> Asset in
+                let (wanted, listed) = try await self.listing(of: path, in: view, session)
+                return try await self.fetch(path, wanted, listed, in: session)
+            }
+        } catch {
+            if let held, error.code == .upstreamFailed {
+                log.warning(
+                    "upstream failed, stale file served",
+                    metadata: ["repository": "\(repository.key)", "path": "\(path)", "error": "\(error)", "request": "\(session.requestID)"])
+                return held
+            }
+            if error.code == .notFound { absences.remember(name, until: world.now().adding(seconds: options.absenceSeconds)) }
+            throw error
         }
+    }
+
+    private func absent(_ path: AssetPath, in repository: Repository) -> RegistryError {
+        RegistryError(.notFound, subject: .path(path.text), reason: "the upstream of \(repository.key) has no such file")
     }
 
     /// Where the index says the file is. A file the known index lacks makes us look once more.
@@ -104,18 +122,22 @@ extension Registry {
         of path: AssetPath, in view: View?, _ session: RepositorySession
     ) async throws(RegistryError) -> (UpstreamRequest, ListedFile?) {
         let repository = session.authorized.repository
-        let absent = RegistryError(.notFound, subject: .path(path.text), reason: "the upstream of \(repository.key) lists no such file")
         guard let view else {
-            guard let request = session.frontend.upstream(for: .file(path), given: Facts()) else { throw absent }
+            guard let request = session.frontend.upstream(for: .file(path), given: Facts()) else { throw absent(path, in: repository) }
             return (request, nil)
         }
         for refresh in [false, true] {
             let page = try await learnedPage(for: view, in: session, refresh: refresh)
-            guard !page.absent else { continue }
-            let facts = try await facts(of: page)
-            if let request = session.frontend.upstream(for: .file(path), given: facts) { return (request, facts.listed.first { $0.path == path }) }
+            if !page.absent {
+                let facts = try await facts(of: page)
+                if let request = session.frontend.upstream(for: .file(path), given: facts) {
+                    return (request, facts.listed.first { $0.path == path })
+                }
+            }
+            // An index that was fetched a moment ago is not fetched again for every name somebody makes up.
+            if page.fetched.adding(seconds: options.absenceSeconds) > world.now() { break }
         }
-        throw absent
+        throw absent(path, in: repository)
     }
 
     private func fetch(
@@ -127,7 +149,7 @@ extension Registry {
             try fetchRequest(wanted, to: repository, bodyBytesMax: wanted.expectedSize ?? repository.quotaBytes ?? .max))
         switch answer.status {
         case 200: break
-        case 404, 410: throw RegistryError(.notFound, subject: .path(path.text), reason: "the upstream of \(repository.key) has no such file")
+        case 404, 410: throw absent(path, in: repository)
         default: throw unexpected(answer.status, from: repository)
         }
         let staging = try blobs.stage(expectedLength: answer.body.length, digests: DigestSet(wanted.expected.map(\.algorithm)))

@@ -16,7 +16,7 @@ extension Registry {
             return Response(status, fields: fields, content: bytes.isEmpty ? .none : .bytes(ByteBuffer(bytes: bytes)))
         case .asset(let asset, let fields):
             guard let session else { preconditionFailure("a row of the mount has no assets") }
-            return try await fileResponse(asset, session.authorized, fields: fields, isPointer: true)
+            return try await fileResponse(asset, session.authorized, fields: fields, isPointer: true, head: head)
         case .view(let view, let fields):
             guard let session else { preconditionFailure("a row of the mount has no views") }
             return try await viewResponse(view, in: session, head: head, fields: fields)
@@ -24,23 +24,28 @@ extension Registry {
     }
 
     /// An asset's bytes, past the gate.
-    public func fileResponse(_ asset: Asset, _ authorized: Authorized, fields: HTTPFields, isPointer: Bool) async throws(RegistryError) -> Response {
+    public func fileResponse(
+        _ asset: Asset, _ authorized: Authorized, fields: HTTPFields, isPointer: Bool, head: RequestHead
+    ) async throws(RegistryError) -> Response {
         try await gate(asset.blob, as: asset.path)
         guard let content = try await blobs.content(of: asset.blob) else {
             throw RegistryError(.corrupt, subject: .blob(asset.blob.description), reason: "the bytes of \(asset.path) are missing from the store")
         }
-        return fileResponse(asset, content, authorized, fields: fields, isPointer: isPointer)
+        return fileResponse(asset, content, authorized, fields: fields, isPointer: isPointer, head: head)
     }
 
-    func fileResponse(_ asset: Asset, _ content: BlobContent, _ authorized: Authorized, fields: HTTPFields, isPointer: Bool) -> Response {
+    func fileResponse(
+        _ asset: Asset, _ content: BlobContent, _ authorized: Authorized, fields: HTTPFields, isPointer: Bool, head: RequestHead
+    ) -> Response {
         var all: HTTPFields = [
             .contentType: asset.contentType, .checksumSHA256: asset.blob.hex, .contentSecurityPolicy: "default-src 'none'; sandbox",
         ]
         let visibility = authorized.repository.isPublic ? "public" : "private"
         all[.cacheControl] = isPointer ? "\(visibility), no-cache" : "\(visibility), max-age=31536000, immutable"
         for field in fields { all[field.name] = field.value }
-        return Response(
-            .ok, fields: all, content: .blob(content), validator: .init(etag: "\"\(asset.blob.hex)\"", lastModified: asset.created))
+        let validator = Response.Validator(etag: "\"\(asset.blob.hex)\"", lastModified: asset.created)
+        if DownloadCounter.counts(head, validator) { downloads.add(asset.path, in: authorized.repository.id) }
+        return Response(.ok, fields: all, content: .blob(content), validator: validator)
     }
 
     /// The verdict gate: one place between resolve and reply, asked for every byte of every asset.

@@ -25,7 +25,7 @@ extension Registry {
 
     /// - Throws: `invalid` for a wrong draft, `conflict` for a key in use, `forbidden` for a caller who is no administrator.
     public func createRepository(_ draft: RepositoryDraft, by origin: RequestOrigin) async throws(RegistryError) -> Repository {
-        try access.requireAdmin(origin.caller)
+        try access.requireAdmin(origin.caller, scope: .writeRepositories)
         guard let key = draft.key else { throw invalid("key", "a repository key is 1-128 of A-Z a-z 0-9 . _ - and begins with no . or -") }
         guard let format = draft.format, frontend(for: format) != nil else {
             let known = frontends.map(\.format.name).joined(separator: ", ")
@@ -49,6 +49,8 @@ extension Registry {
         _ key: RepositoryKey, with draft: RepositoryDraft, by origin: RequestOrigin
     ) async throws(RegistryError) -> Repository {
         var repository = try access.authorize(origin.caller, .admin, on: try await catalog.repository(key)).repository
+        // Whoever runs a repository may not point this server at its own network.
+        if draft.settings["upstream_allow_private"] == "true" { try access.requireAdmin(origin.caller, scope: .writeRepositories) }
         if let format = draft.format, Format.canonical(format) != Format.canonical(repository.format) {
             throw invalid("format", "the format of a repository cannot change")
         }
@@ -62,7 +64,9 @@ extension Registry {
     }
 
     public func deleteRepository(_ key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) {
-        let repository = try access.authorize(origin.caller, .admin, on: try await catalog.repository(key)).repository
+        let repository = try access.authorize(
+            origin.caller, .admin, on: try await catalog.repository(key), scope: .deleteRepositories
+        ).repository
         try await catalog.apply(
             Change(actor: origin.caller.actor, at: world.now(), requestID: origin.requestID, parts: [.deleteRepository(repository.id)]))
         views.forget(repository.id, package: nil)
@@ -73,8 +77,15 @@ extension Registry {
         try access.authorize(caller, .read, on: try await catalog.repository(key))
     }
 
-    /// Every repository the caller may read, in byte order of the keys.
-    public func readableRepositories(by caller: Caller) async throws(RegistryError) -> [Repository] {
+    /// A repository the caller may know of, whether or not its content is open to them (a token for management).
+    public func listed(_ key: RepositoryKey, by caller: Caller) async throws(RegistryError) -> Repository {
+        let repository = try await catalog.repository(key)
+        if let repository, access.mayList(caller, repository) { return repository }
+        return try access.authorize(caller, .read, on: repository).repository
+    }
+
+    /// Every repository the caller may know of, in byte order of the keys.
+    public func listedRepositories(by caller: Caller) async throws(RegistryError) -> [Repository] {
         var visible: [Repository] = []
         var last: RepositoryKey?
         while true {
@@ -98,6 +109,10 @@ extension Registry {
             guard url.hasPrefix("http://") || url.hasPrefix("https://") else {
                 throw invalid("upstream_url", "the upstream URL must be http or https")
             }
+            // Credentials stay with the origin they were given for: a new upstream must not be told the old one's.
+            if let old = repository.upstreamURL, origin(of: old) != origin(of: url) {
+                for name in ["upstream_username", "upstream_password", "upstream_token"] { repository.settings[name] = nil }
+            }
             repository.upstreamURL = url
         }
         for (name, value) in draft.settings {
@@ -108,6 +123,11 @@ extension Registry {
                     Registry.sealedSettings.contains(name) ? try sealer.seal(Secret(value), for: "\(repository.id) \(name)") : value
             }
         }
+    }
+
+    /// Scheme and authority.
+    private func origin(of url: String) -> String {
+        url.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false).prefix(3).joined(separator: "/").lowercased()
     }
 
     private func stored(_ id: RepositoryID) async throws(RegistryError) -> Repository {

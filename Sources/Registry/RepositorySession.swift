@@ -95,7 +95,7 @@ struct RepositorySession: RepositoryPort {
     }
 
     /// A session of another caller, repository or protocol is one that does not exist.
-    private func status(of id: EntityID, _ purpose: String) async throws(RegistryError) -> UploadStatus {
+    func status(of id: EntityID, _ purpose: String) async throws(RegistryError) -> UploadStatus {
         guard let status = try await registry.blobs.upload(id), status.context == owner(purpose).encoded else {
             throw RegistryError(.notFound, subject: .upload(id.description), reason: "there is no such upload: it is over, expired, or never began")
         }

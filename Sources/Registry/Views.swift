@@ -31,7 +31,8 @@ extension Registry {
         var all = page.fields
         all[.contentType] = page.contentType
         if let vary = view.vary { all[.vary] = vary }
-        all[.cacheControl] = session.authorized.repository.isPublic ? "public, max-age=60" : "private, max-age=60"
+        // Asked again each time, answered with 304: what was published a second ago is seen by the next install.
+        all[.cacheControl] = session.authorized.repository.isPublic ? "public, no-cache" : "private, no-cache"
         all[.contentSecurityPolicy] = "default-src 'none'; sandbox"
         for field in fields { all[field.name] = field.value }
         return Response(.ok, fields: all, content: .bytes(page.body), validator: .init(etag: page.etag))

@@ -68,9 +68,11 @@ extension Access {
     }
 
     /// For what belongs to no repository.
+    /// - Parameter scope: a narrower scope than `admin` that is enough for a token of an administrator (`read:users`).
     /// - Throws: `unauthenticated` for nobody, `forbidden` for who is no administrator or holds a credential that does not cover it.
-    public func requireAdmin(_ caller: Caller) throws(RegistryError) {
+    public func requireAdmin(_ caller: Caller, scope: TokenScope? = nil) throws(RegistryError) {
         try requireAccount(caller)
+        if let scope, caller.ownerIsAdmin, caller.tokenRepositories == nil, caller.permits(scope) { return }
         guard caller.isAdmin else {
             throw RegistryError(.forbidden, subject: .request, reason: "this needs an administrator, with a credential that covers it")
         }
