@@ -1,4 +1,5 @@
 import ArgumentParser
+import Core
 
 /// The command line: composition root and nothing else.
 @main
@@ -23,7 +24,15 @@ struct SettingFlags: ParsableArguments {
     @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
     @Option(name: .customLong("set"), help: "Any other setting of the configuration file, as NAME=VALUE.") var set: [String] = []
 
+    /// - Throws: `ExitCode` after saying on standard error what is wrong.
     func load() throws -> Configuration {
+        do { return try read() } catch let error as RegistryError {
+            TextFile.complain("granary: \(error.reason)\n")
+            throw ExitCode(78)  // sysexits.h: EX_CONFIG
+        }
+    }
+
+    private func read() throws -> Configuration {
         var flags: [(name: String, value: String)] = []
         for (name, value) in [("data", data), ("listen", listen), ("port_file", portFile), ("base_url", baseURL), ("log_level", logLevel)] {
             if let value { flags.append((name, value)) }

@@ -3,7 +3,6 @@ import AdminAPI
 import ArgumentParser
 import BlobStore
 import Core
-import Dispatch
 import FrontendKit
 import Generic
 import Logging
@@ -14,11 +13,6 @@ import PyPI
 import Registry
 import RocksCatalog
 import Server
-import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Serve until SIGTERM or SIGINT.")
@@ -70,6 +64,7 @@ enum Running {
         let sealer = try Sealer(key: try KeyFile.loadOrCreate(path: directories.keys + "/seal", bytes: Sealer.keyBytes, world: world), world: world)
         var options = Registry.Options(baseURL: BaseURL(configuration.baseURL))
         options.viewCacheBytes = configuration.viewCacheBytes
+        options.uploadLifetimeSeconds = blobOptions.uploadLifetimeSeconds
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         let registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound, frontends: [GenericFrontend(), OCIFrontend(), PyPIFrontend()],
@@ -87,7 +82,7 @@ enum Running {
         options.baseURL.listens(on: configuration.listenHost, port: port, isSecure: configuration.tlsCertificate != nil)
         if let file = configuration.portFile { try TextFile.write("\(port)\n", to: file) }
         log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
-        await run(server, registry, followers: [registry.viewFollower, counters], log: log)
+        await run(server, registry, followers: [registry.viewFollower, counters, registry.downloads], log: log)
     }
 
     /// Until a signal asks for the end: requests under way are finished first, the stores closed after.
@@ -95,10 +90,14 @@ enum Running {
         await withTaskGroup(of: Void.self) { group in
             for follower in followers { group.addTask { await registry.follow(follower) } }
             group.addTask { await registry.expireUploads() }
+            group.addTask { await registry.flushDownloads() }
             let signal = await Signals.next()
             log.notice("granary stops", metadata: ["signal": "\(signal)"])
             await server.stop()
             group.cancelAll()
+        }
+        do throws(RegistryError) { try await registry.downloads.flush() } catch {
+            log.error("the last seconds' downloads were not counted", metadata: ["error": "\(error)"])
         }
     }
 
@@ -137,56 +136,5 @@ enum Running {
         metrics.gauge("granary_asset_bytes", help: "Logical bytes of all assets.") { Double(counters.current.bytes) }
         metrics.gauge("granary_commits_total", help: "Changes made durable.") { Double(store.metrics.commits) }
         metrics.gauge("granary_commit_groups_total", help: "Group commits: each is one synced batch.") { Double(store.metrics.groups) }
-    }
-}
-
-/// The data directory's first level; nobody but the server's user may look inside.
-struct Directories {
-    let root: String
-    var index: String { root + "/index" }
-    var blobs: String { root + "/store" }
-    var keys: String { root + "/keys" }
-
-    init(at path: String) throws(RegistryError) {
-        root = path.hasSuffix("/") && path.count > 1 ? String(path.dropLast()) : path
-        for directory in [root, root + "/keys"] {
-            guard mkdir(directory, 0o700) == 0 || errno == EEXIST else {
-                throw RegistryError(
-                    .invalid, subject: .configuration("data"),
-                    reason: "the data directory \(directory) cannot be made: does its parent exist, is it writable?",
-                    cause: "mkdir: errno \(errno)")
-            }
-        }
-    }
-}
-
-/// SIGTERM and SIGINT as values.
-enum Signals {
-    static func next() async -> String {
-        await withCheckedContinuation { continuation in
-            let first = Shared(Mutex(continuation))
-            for (number, name) in [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT")] {
-                signal(number, SIG_IGN)
-                // Safe: the source is only touched here and kept alive by its own event block, which libdispatch runs serially.
-                nonisolated(unsafe) let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-                source.setEventHandler {
-                    first.resume(name)
-                    _ = source
-                }
-                source.resume()
-            }
-        }
-    }
-
-    /// Resumes its waiter with the first signal, whichever it is.
-    private final class Shared: Sendable {
-        private let waiter: Mutex<CheckedContinuation<String, Never>?>
-        init(_ waiter: consuming Mutex<CheckedContinuation<String, Never>?>) { self.waiter = waiter }
-        func resume(_ name: String) {
-            waiter.withLock { waiter in
-                waiter?.resume(returning: name)
-                waiter = nil
-            }
-        }
     }
 }

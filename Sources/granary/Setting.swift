@@ -8,11 +8,13 @@ struct Setting: Sendable {
     let show: @Sendable (Configuration) -> String
 
     private static func optional(
-        _ name: String, _ also: [String] = [], secret: Bool = false, at path: any WritableKeyPath<Configuration, String?> & Sendable
+        _ name: String, _ also: [String] = [], secret: Bool = false, mayBeBlank: Bool = true,
+        at path: any WritableKeyPath<Configuration, String?> & Sendable
     ) -> Setting {
         Setting(
-            name: name, environment: own(name) + also, accepts: "a text", isSecret: secret,
+            name: name, environment: own(name) + also, accepts: mayBeBlank ? "a text" : "a text: leave it out, or give one", isSecret: secret,
             read: { value, all in
+                guard mayBeBlank || value.contains(where: { !$0.isWhitespace }) else { return false }
                 all[keyPath: path] = value.isEmpty ? nil : value
                 return true
             }, show: { $0[keyPath: path] ?? "" })
@@ -76,7 +78,7 @@ struct Setting: Sendable {
         optional("base_url", ["AK_EXTERNAL_URL"], at: \.baseURL),
         optional("admin_password", ["ADMIN_PASSWORD"], secret: true, at: \.adminPassword),
         flag("skip_admin_provisioning", ["SKIP_ADMIN_PROVISIONING"], at: \.skipAdminProvisioning),
-        optional("jwt_secret", ["JWT_SECRET"], secret: true, at: \.jwtSecret),
+        optional("jwt_secret", ["JWT_SECRET"], secret: true, mayBeBlank: false, at: \.jwtSecret),
         number("access_token_minutes", ["JWT_ACCESS_TOKEN_EXPIRY_MINUTES"], in: 1...1440, at: \.accessTokenMinutes),
         number("refresh_token_days", ["JWT_REFRESH_TOKEN_EXPIRY_DAYS"], in: 1...365, at: \.refreshTokenDays),
         flag("guest_access", ["AK_GUEST_ACCESS_ENABLED"], at: \.guestAccess),

@@ -27,6 +27,12 @@ enum TextFile {
         }
     }
 
+    /// For who started the program, before there is a log.
+    static func complain(_ text: String) {
+        let bytes = Array(text.utf8)
+        _ = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    }
+
     /// Written beside and renamed: a reader sees the whole text or no file.
     static func write(_ text: String, to path: String) throws(RegistryError) {
         let temporary = path + ".new"
