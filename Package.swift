@@ -102,6 +102,15 @@ let package = Package(
             name: "TestSupport",
             dependencies: ["Core", "Catalog", "FrontendKit", "Parsing", .nioCore, .nioPosix, .nioHTTP1, .nioSSL, .httpTypes],
             path: "Tests/Support", swiftSettings: strict),
+        // A whole server without its sockets, for tests of what stands behind them.
+        .target(
+            name: "TestHouse",
+            dependencies: [
+                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "FrontendKit", "Parsing", "Outbound", "Access", "Registry",
+                "AdminAPI",
+                "TestSupport", .nioCore, .httpTypes, .logging,
+            ] + formats.map { .init(stringLiteral: $0) },
+            path: "Tests/House", swiftSettings: strict),
         tests("CoreTests", ["Core"]),
         tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport", .logging]),
         tests("BlobStoreTests", ["CBlobStore", "Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore, .logging]),
@@ -112,11 +121,18 @@ let package = Package(
         tests(
             "RegistryTests",
             [
-                "Core", "Catalog", "FrontendKit", "Registry", "TestSupport", "BlobStore", "OrderedStore", "RocksCatalog", "Access", "Outbound",
-                .nioCore, .httpTypes,
-            ] + formats.map { .init(stringLiteral: $0) }),
+                "Core", "Parsing", "Catalog", "FrontendKit", "Registry", "TestHouse", "TestSupport", "BlobStore", "Access", .nioCore, .httpTypes,
+                .logging,
+            ]),
+        tests(
+            "AdminAPITests",
+            [
+                "Core", "Parsing", "Catalog", "FrontendKit", "Registry", "AdminAPI", "TestHouse", "TestSupport", "Server", "Access", "Outbound",
+
+                .nioCore, .httpTypes, .logging,
+            ], beside: ["rest-facts.json"]),
         tests("ServerTests", ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .httpTypes, .logging, .crypto]),
-        tests("GranaryTests", ["granary", "TestSupport"]),
+        tests("GranaryTests", ["granary", "Core", "TestSupport"]),
         tests("TidyTests", [], beside: ["ratchet.txt"]),
     ] + formats.map { room($0, in: "Frontends/\($0)", ["FrontendKit", "Parsing", "Core", .httpTypes, .nioCore]) }
         + formats.map {

@@ -20,6 +20,15 @@ public final class TemporaryDirectory: Sendable {
 
     public func file(_ name: String) -> String { "\(path)/\(name)" }
 
+    /// A small file's text; nil when there is none.
+    public func text(of name: String) -> String? {
+        guard let source = unsafe fopen(file(name), "rb") else { return nil }
+        defer { unsafe fclose(source) }
+        var buffer = [UInt8](repeating: 0, count: 1 << 20)
+        let count = unsafe fread(&buffer, 1, buffer.count, source)
+        return String(validating: buffer[..<count], as: UTF8.self)
+    }
+
     /// Copies a flat directory of plain files, as it is at this moment.
     public func copy(_ from: String, to: String) throws(RegistryError) {
         guard unsafe mkdir(file(to), 0o700) == 0 else {

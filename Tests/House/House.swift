@@ -1,0 +1,119 @@
+public import Access
+import AdminAPI
+import BlobStore
+public import Catalog
+public import Core
+public import FrontendKit
+import Generic
+public import HTTPTypes
+import Logging
+import NIOCore
+import OCI
+import OrderedStore
+public import Outbound
+import PyPI
+public import Registry
+import RocksCatalog
+import Synchronization
+public import TestSupport
+
+/// Every room of a server, put together over a directory of its own as the composition root does it, and asked by whole requests in process.
+/// Only the sockets are missing; time passes when told to.
+public final class House: Sendable {
+    public struct Options: Sendable {
+        public var adminPassword: String? = House.password
+        public var guestAccess = true
+        public var uploadBytesMax: Int64 = 64 << 20
+        public var viewCacheBytes = 4 << 20
+        public init() {}
+    }
+
+    public static let password = "a long enough phrase"
+
+    public let directory: TemporaryDirectory
+    public let clock: HouseClock
+    public let catalog: any Catalog
+    public let access: Access
+    public let registry: Registry
+    public let outbound: OutboundClient
+    public let counters: StorageCounters
+    public let responder: any Responder
+    public let openAPI: [UInt8]
+    private let store: OrderedStore
+    private let blobs: BlobStore
+
+    /// Opens what is in `directory`, so that a second house in the same one is a restart; close the first before.
+    public init(
+        _ options: Options = Options(), in directory: TemporaryDirectory? = nil, clock: HouseClock = HouseClock()
+    ) async throws {
+        let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let world = clock.world
+        let place = try directory ?? TemporaryDirectory()
+        self.directory = place
+        self.clock = clock
+        store = try OrderedStore(at: place.file("index"), families: RocksCatalog.families, logger: log)
+        let workers = BlockingPool(threads: 2, name: "worker")
+        catalog = try await RocksCatalog(store: store, pool: workers, world: world, logger: log)
+        blobs = try BlobStore(at: place.file("store"), store: store, world: world, log: log)
+        let cheap = PasswordCost(memoryKiB: 64, iterations: 1, parallelism: 1)
+        access = try Access(
+            catalog: catalog, world: world,
+            options: AccessOptions(
+                jwtSecret: Secret("k3JxQ0v9TzR7mW2pLs8dYb4NfHc6UgEa"), passwordCost: cheap, guestAccess: options.guestAccess), log: log)
+        try await access.bootstrapAdmin(password: options.adminPassword, passwordFile: place.file("admin.password"), skip: false)
+        outbound = try OutboundClient(log: log, world: .real)
+        var engine = Registry.Options(baseURL: BaseURL("https://granary.test"))
+        engine.uploadBytesMax = options.uploadBytesMax
+        engine.viewCacheBytes = options.viewCacheBytes
+        registry = Registry(
+            catalog: catalog, blobs: blobs, access: access, outbound: outbound, frontends: [GenericFrontend(), OCIFrontend(), PyPIFrontend()],
+            workers: workers, sealer: try Sealer(key: Array(repeating: 7, count: Sealer.keyBytes), world: world), options: engine, world: world,
+            log: log)
+        counters = StorageCounters(catalog: catalog)
+        try await counters.load()
+        let admin = AdminAPI(
+            registry: registry, counters: counters, metrics: Metrics(), options: .init(version: "test", detailedHealth: false))
+        responder = Dispatcher(registry: registry, mounted: admin.mounts)
+        openAPI = admin.openAPIDocument
+    }
+
+    deinit { close() }
+
+    public func close() {
+        outbound.close()
+        blobs.close()
+        store.close()
+    }
+
+    /// Runs the followers until they have seen everything committed so far.
+    public func followLog(seconds: Int = 20, until isDone: @escaping @Sendable () async throws -> Bool) async throws -> Bool {
+        try await withThrowingTaskGroup(of: Bool.self) { group in
+            let followers: [any Follower] = [registry.viewFollower, counters, registry.downloads]
+            for follower in followers {
+                group.addTask {
+                    await self.registry.follow(follower)
+                    return false
+                }
+            }
+            let deadline = ContinuousClock.now + .seconds(seconds)
+            var done = try await isDone()
+            while !done, ContinuousClock.now < deadline {
+                try await Task.sleep(for: .milliseconds(5))
+                done = try await isDone()
+            }
+            group.cancelAll()
+            return done
+        }
+    }
+}
+
+/// Time that passes when told to; randomness is the machine's.
+public final class HouseClock: Sendable {
+    private let time = Mutex(Timestamp(seconds: 1_795_000_000))
+    public init() {}
+    public var now: Timestamp { time.withLock { $0 } }
+    public func pass(seconds: Int64) { time.withLock { $0 = $0.adding(seconds: seconds) } }
+    public var world: World {
+        World(now: { self.now }, monotonicNanoseconds: World.real.monotonicNanoseconds, random: World.real.random)
+    }
+}
