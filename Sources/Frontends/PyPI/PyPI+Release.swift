@@ -114,62 +114,47 @@ extension PyPIFrontend {
     /// The edit of one uploaded file: its version, itself, its metadata beside it (PEP 658), and what came along with it.
     func release(
         _ distribution: Distribution, _ fileName: String, _ blob: any StagedBytes,
-        extras: [(suffix: String, contentType: String, staged: any StagedBytes)],
-        in workshop: any Workshop
+        extras: [(suffix: String, contentType: String, staged: any StagedBytes)], in workshop: any Workshop
     ) async throws(RegistryError) -> Adoption {
-        let target = try distributionPath(of: fileName, in: distribution.project)
+        let plain = "text/plain; charset=utf-8"
+        let isWheel = distribution.name.kind == .wheel
+        let isLong = distribution.metadataBytes.count > Manifest.inlineBytesMax
         var attributes: [String: String] = [:]
         attributes[Attribute.requiresPython] = distribution.metadata["Requires-Python"]
-        var adoption = Adoption(edit: Edit(), path: target)
-        var sidecars: [AssetDraft] = []
-
-        let metadata = try await workshop.stage(distribution.metadataBytes)
-        if distribution.name.kind == .wheel {
-            attributes[Attribute.coreMetadata] = metadata.id.hex
-            adoption.staged.append(metadata)
-            sidecars.append(try sidecar(Sidecar.metadata, metadata, "text/plain; charset=utf-8", of: target, distribution))
-        }
-        for extra in extras {
-            attributes[extra.suffix == Sidecar.provenance ? Attribute.provenance : Attribute.signature] = "true"
-            adoption.staged.append(extra.staged)
-            sidecars.append(try sidecar(extra.suffix, extra.staged, extra.contentType, of: target, distribution))
-        }
-
-        let manifest: Manifest
-        if distribution.metadataBytes.count <= Manifest.inlineBytesMax {
-            manifest = .inline(distribution.metadataBytes, mediaType: "text/plain; charset=utf-8")
-        } else {
-            manifest = .blob(metadata.id, size: metadata.size, mediaType: "text/plain; charset=utf-8")
-            if distribution.name.kind != .wheel { adoption.staged.append(metadata) }
-        }
-        var about: [String: String] = [:]
+        var about = attributes
         about[Attribute.summary] = distribution.metadata["Summary"].map { String($0.prefix(512)) }
-        about[Attribute.requiresPython] = attributes[Attribute.requiresPython]
-        adoption.edit.mutations =
-            [
-                .putPackage(
-                    distribution.project, displayName: distribution.metadata["Name"],
-                    attributes: about[Attribute.summary].map { [Attribute.summary: $0] }),
+        var manifest = Manifest.inline(distribution.metadataBytes, mediaType: plain)
+        var sidecars = extras
+        var staged = extras.map(\.staged)
+        if isWheel || isLong {
+            let metadata = try await workshop.stage(distribution.metadataBytes)
+            staged.append(metadata)
+            if isLong { manifest = .blob(metadata.id, size: metadata.size, mediaType: plain) }
+            if isWheel { sidecars.append((Sidecar.metadata, plain, metadata)) }
+        }
+        var drafts: [Mutation] = []
+        for sidecar in sidecars {
+            attributes[Sidecar.attribute(of: sidecar.suffix)] = sidecar.suffix == Sidecar.metadata ? sidecar.staged.id.hex : "true"
+            drafts.append(try put(fileName + sidecar.suffix, sidecar.staged, sidecar.contentType, of: distribution))
+        }
+        let isZip = isWheel || fileName.hasSuffix(".zip")
+        // First: a conflict is about the file, not about what stands beside it.
+        drafts.insert(try put(fileName, blob, isZip ? "application/zip" : "application/gzip", of: distribution, attributes), at: 0)
+        let summary = about[Attribute.summary].map { [Attribute.summary: $0] }
+        let edit = Edit(
+            mutations: [
+                .putPackage(distribution.project, displayName: distribution.metadata["Name"], attributes: summary),
                 .putVersion(distribution.project, distribution.version, manifest: manifest, attributes: about),
-                .putAsset(
-                    AssetDraft(
-                        path: target, blob: blob.id, size: blob.size, digests: blob.digests, contentType: contentType(of: fileName),
-                        package: distribution.project, version: distribution.version, attributes: attributes),
-                    overwrite: .never),
-            ] + sidecars.map { .putAsset($0, overwrite: .never) }
-        return adoption
+            ] + drafts)
+        return Adoption(edit: edit, path: try distributionPath(of: fileName, in: distribution.project), staged: staged)
     }
 
-    private func sidecar(
-        _ suffix: String, _ staged: any StagedBytes, _ contentType: String, of target: AssetPath, _ distribution: Distribution
-    ) throws(RegistryError) -> AssetDraft {
-        AssetDraft(
-            path: try distributionPath(of: String(target.fileName) + suffix, in: distribution.project), blob: staged.id, size: staged.size,
-            digests: [],
-            contentType: contentType, package: distribution.project, version: distribution.version)
-    }
-
-    private func contentType(of fileName: String) -> String {
-        fileName.hasSuffix(".whl") || fileName.hasSuffix(".zip") ? "application/zip" : "application/gzip"
+    private func put(
+        _ fileName: String, _ staged: any StagedBytes, _ contentType: String, of distribution: Distribution, _ attributes: [String: String] = [:]
+    ) throws(RegistryError) -> Mutation {
+        .putAsset(
+            AssetDraft(
+                path: try distributionPath(of: fileName, in: distribution.project), blob: staged.id, size: staged.size, digests: staged.digests,
+                contentType: contentType, package: distribution.project, version: distribution.version, attributes: attributes), overwrite: .never)
     }
 }

@@ -23,9 +23,7 @@ struct UploadForm: Sendable {
 extension PyPIFrontend {
     @Sendable
     func upload(_ request: Request, _ port: any RepositoryPort) async throws(RegistryError) -> Reply {
-        guard let contentType = request.head.fields[.contentType] else {
-            throw RegistryError(.invalid, subject: .request, reason: "an upload is a multipart/form-data form")
-        }
+        let contentType = request.head.fields[.contentType] ?? ""
         let parts = try await port.receive(request.body, as: .multipart(contentType: contentType), digests: DigestSet([.md5]))
         let form = UploadForm(parts)
         guard form[":action"] == "file_upload" else {
@@ -50,9 +48,7 @@ extension PyPIFrontend {
             let provenance = try Provenance(attestations, of: fileName, blob.id, publisher: port.caller.name)
             extras.append((Sidecar.provenance, "application/vnd.pypi.integrity.v1+json", try await port.stage(provenance.encoded)))
         }
-        if case .staged(let staged)? = gpgSignature?.content {
-            extras.append((Sidecar.signature, "application/pgp-signature", staged))
-        }
+        if case .staged(let staged)? = gpgSignature?.content { extras.append((Sidecar.signature, "application/pgp-signature", staged)) }
         let adoption = try await release(distribution, fileName, blob, extras: extras, in: port)
         try await port.commit(adoption.edit, staged: [blob] + adoption.staged)
         return .text("OK\n")
@@ -77,9 +73,7 @@ extension PyPIFrontend {
         return try await setState(.yanked(reason: reason), request, port)
     }
 
-    func unyank(_ request: Request, _ port: any RepositoryPort) async throws(RegistryError) -> Reply { try await setState(.active, request, port) }
-
-    private func setState(_ state: Version.State, _ request: Request, _ port: any RepositoryPort) async throws(RegistryError) -> Reply {
+    func setState(_ state: Version.State, _ request: Request, _ port: any RepositoryPort) async throws(RegistryError) -> Reply {
         let project = try project(request.match)
         guard let version = PEP440Version(request.match["version"]).flatMap({ VersionName($0.description) }) else {
             throw RegistryError(.notFound, subject: .package(project.text), reason: "\(request.match["version"]) is no version (PEP 440)")

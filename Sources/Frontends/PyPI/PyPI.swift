@@ -29,7 +29,9 @@ public struct PyPIFrontend: Frontend {
             .action(.post, "legacy[/]", needs: .write, upload),
             // PEP 592. The routes are ours: the reference index yanks only in its web page.
             .action(.put, "{project}/{version}/yank", needs: .write) { request, port throws(RegistryError) in try await yank(request, port) },
-            .action(.delete, "{project}/{version}/yank", needs: .write) { request, port throws(RegistryError) in try await unyank(request, port) },
+            .action(.delete, "{project}/{version}/yank", needs: .write) { request, port throws(RegistryError) in
+                try await setState(.active, request, port)
+            },
         ]
     }
 
@@ -80,6 +82,11 @@ enum Sidecar {
     static let provenance = ".provenance"
     static let signature = ".asc"
     static let all = [metadata, provenance, signature]
+
+    /// The attribute by which a file says that it has such a sidecar.
+    static func attribute(of suffix: String) -> String {
+        suffix == metadata ? Attribute.coreMetadata : suffix == provenance ? Attribute.provenance : Attribute.signature
+    }
 }
 
 /// The project a path names, in its normal form (PEP 503).
