@@ -36,3 +36,10 @@ check "pip with one installs" pip_install h "http://admin:$password@127.0.0.1:$p
 check "uv with one installs" uv_install i "http://admin:$password@127.0.0.1:$port/pypi/closed/simple/" granary-test-wheel
 check "pip with a token installs" pip_install j "http://__token__:$token@127.0.0.1:$port/pypi/closed/simple/" granary-test-wheel
 refused "pip finds no package that is not there" 'No matching distribution|404' pip_install k "$index/" granary-test-none
+
+check "a release is yanked" status 200 "${admin[@]}" -X PUT -d 'not good' "$url/pypi/py/granary-test-wheel/1.1/yank"
+check "... pip passes it over" all pip_install l "$index/" granary-test-wheel -- imported l granary_test_wheel "from a wheel"
+check "... as uv does" all uv_install m "$index/" granary-test-wheel -- imported m granary_test_wheel "from a wheel"
+check "... and installs it for who names it" all pip_install n "$index/" granary-test-wheel==1.1 -- imported n granary_test_wheel newer
+from_sidecar() { pip_install "$@" -vvv | grep 'GET .*[.]metadata HTTP/1.1" 200'; }
+check "pip reads a wheel's metadata from the sidecar (PEP 658)" from_sidecar o "$index/" granary-test-wheel==1.0

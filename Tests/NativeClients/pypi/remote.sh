@@ -62,3 +62,9 @@ make_remote liar pypi "http://127.0.0.1:$(<lying.port)/"
 check "a file whose bytes are not what the index lists is refused" breaks_off
 check "... and not kept: the next asker reaches the upstream again" asks_again
 refused "... nor does pip install it" '.' pip_install rg "$url/pypi/liar/simple/" far-away
+
+# Another Granary, which speaks JSON; its URL as a client has it.
+make_remote echo pypi "$url/pypi/py/simple/"
+check "pip installs through a remote of another Granary" all pip_install rh "$url/pypi/echo/simple/" granary-test-wheel -- imported rh granary_test_wheel "from a wheel"
+check "... a sidecar passes through it" from_sidecar ri "$url/pypi/echo/simple/" granary-test-wheel==1.0
+check "... what is yanked there is yanked here" all status 200 "$url/pypi/echo/simple/granary-test-wheel/" -- body_says 'data-yanked="not good"'

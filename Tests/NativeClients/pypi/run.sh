@@ -15,6 +15,7 @@ upload() { COLUMNS=1000 twine upload --verbose --non-interactive --disable-progr
 pip_install() { pip install --quiet --no-input --no-deps --no-build-isolation --retries 0 --target "$1" --index-url "$2" "${@:3}"; }
 uv_install() { uv pip install --no-deps --no-build-isolation --target "$1" --default-index "$2" "${@:3}"; }
 said() { PYTHONPATH=$1 python -c "import $2; print($2.said)"; }
+imported() { same "$3" "$(said "$1" "$2")"; }
 
 package wheel dist Granary-Test.Wheel 1.0 "from a wheel" >/dev/null
 package sdist dist granary-test-sdist 1.0 "from an sdist" >/dev/null
