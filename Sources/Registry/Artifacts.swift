@@ -2,7 +2,7 @@ public import BlobStore
 public import Access
 import Catalog
 public import Core
-public import FrontendKit
+import FrontendKit
 
 // The generic artifact API: bytes put at a path through REST become a release of whatever format the repository has.
 

@@ -1,6 +1,6 @@
 public import Catalog
 public import Core
-public import FrontendKit
+import FrontendKit
 import HTTPTypes
 import Logging
 import Synchronization

@@ -1,7 +1,7 @@
 public import Core
 public import FrontendKit
 public import HTTPTypes
-public import NIOCore
+import NIOCore
 public import Parsing
 public import TestSupport
 

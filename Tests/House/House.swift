@@ -5,7 +5,7 @@ public import Catalog
 public import Core
 public import FrontendKit
 import Generic
-public import HTTPTypes
+import HTTPTypes
 import Logging
 import NIOCore
 import OCI
