@@ -18,6 +18,8 @@ public final class Registry: Sendable {
         public var uploadLifetimeSeconds: Int64 = 24 * 3600
         /// Memory for rendered views.
         public var viewCacheBytes = 16 << 20
+        /// Reserved address ranges that a repository which may reach private addresses may reach as well.
+        public var allowedCIDRs: [CIDR] = []
         /// The largest upstream document that is read into memory to learn from it.
         public var learnedDocumentBytesMax = 32 << 20
         /// How long an upstream's index is served without asking, where the repository sets nothing else.

@@ -192,7 +192,9 @@ extension Registry {
         var request = FetchRequest(url: Registry.url(of: wanted.url, at: upstream))
         if let accept = wanted.accept { request.fields.append(("Accept", accept)) }
         request.limits.bodyBytesMax = bodyBytesMax
-        request.addressPolicy.allowPrivate = repository.settings["upstream_allow_private"] == "true"
+        if repository.settings["upstream_allow_private"] == "true" {
+            request.addressPolicy = AddressPolicy(allowPrivate: true, allowedCIDRs: options.allowedCIDRs)
+        }
         // Scheme and authority of it: a path would trust nobody.
         request.credentialOrigin = upstream.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false).prefix(3).joined(separator: "/")
         if let name = repository.settings["upstream_username"], let sealed = repository.settings["upstream_password"] {

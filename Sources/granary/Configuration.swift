@@ -1,4 +1,5 @@
 import Core
+import Outbound
 import Yams
 
 /// Every setting, typed. Made from three sources, later ones winning: the file, the environment, the flags.
@@ -30,6 +31,7 @@ struct Configuration: Sendable {
     var uploadLifetimeHours: Int64 = 24
     var outboundCAFile: String?
     var outboundProxy: String?
+    var outboundAllowedCIDRs: [CIDR] = []
     /// What was given but is not served by this version: said at start-up.
     var warnings: [String] = []
 

@@ -65,6 +65,7 @@ enum Running {
         var options = Registry.Options(baseURL: BaseURL(configuration.baseURL))
         options.viewCacheBytes = configuration.viewCacheBytes
         options.uploadLifetimeSeconds = blobOptions.uploadLifetimeSeconds
+        options.allowedCIDRs = configuration.outboundAllowedCIDRs
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         let registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound, frontends: [GenericFrontend(), OCIFrontend(), PyPIFrontend()],

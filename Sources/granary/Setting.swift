@@ -1,3 +1,5 @@
+import Outbound
+
 /// One row of the configuration: its name in the file, its environment names (ours, then those other products' deployments use), how it is read.
 struct Setting: Sendable {
     let name: String
@@ -73,6 +75,17 @@ struct Setting: Sendable {
             return !all.listenHost.isEmpty
         }, show: { $0.listenHost.contains(":") ? "[\($0.listenHost)]:\($0.listenPort)" : "\($0.listenHost):\($0.listenPort)" })
 
+    private static let allowedCIDRs = Setting(
+        name: "outbound_allowed_cidrs", environment: own("outbound_allowed_cidrs") + ["AK_SSRF_ALLOW_PRIVATE_CIDRS"],
+        accepts: "address ranges with commas between them, as 192.0.2.0/24", isSecret: false,
+        read: { value, all in
+            let words = value.split(separator: ",").map { $0.filter { $0 != " " } }
+            let ranges = words.compactMap { CIDR($0) }
+            guard ranges.count == words.count else { return false }
+            all.outboundAllowedCIDRs = ranges
+            return true
+        }, show: { $0.outboundAllowedCIDRs.map { "\($0.base)/\($0.prefix)" }.joined(separator: ",") })
+
     static let all: [Setting] = [
         text("data", ["STORAGE_PATH"], at: \.data), listen, optional("port_file", at: \.portFile),
         optional("base_url", ["AK_EXTERNAL_URL"], at: \.baseURL),
@@ -93,7 +106,7 @@ struct Setting: Sendable {
         number("own_file_bytes_min", in: 1 << 20...1 << 28, at: \.ownFileBytesMin),
         number("upload_lifetime_hours", in: 1...8760, at: \.uploadLifetimeHours),
         optional("outbound_ca_file", ["CUSTOM_CA_CERT_PATH"], at: \.outboundCAFile),
-        optional("outbound_proxy", at: \.outboundProxy),
+        optional("outbound_proxy", at: \.outboundProxy), allowedCIDRs,
     ]
 
     /// Names that are ours without being settings: the set-up scripts read them.
@@ -108,7 +121,7 @@ struct Setting: Sendable {
         "SSO_ENCRYPTION_KEY", "AK_WEBHOOK_SECRET_KEY", "WEBHOOKS_V2_PRODUCER_ENABLED", "PEER_INSTANCE_NAME", "PEER_PUBLIC_ENDPOINT", "PEER_API_KEY",
         "TRIVY_URL", "OPENSCAP_URL", "OPENSEARCH_URL", "DEPENDENCY_TRACK_URL", "DEPENDENCY_TRACK_ENABLED", "PLUGINS_DIR", "PLUGINS_REQUIRE_SIGNED",
         "PLUGINS_TRUSTED_PUBKEY", "GC_SCHEDULE", "BLOB_GC_ENABLED", "LIFECYCLE_CHECK_INTERVAL_SECS", "UPSTREAM_ALLOW_PRIVATE_IPS",
-        "AK_SSRF_ALLOW_PRIVATE_CIDRS", "AK_DEFAULT_DOCKER_MIRROR_REPO", "AK_ENFORCE_HTTPS",
+        "AK_DEFAULT_DOCKER_MIRROR_REPO", "AK_ENFORCE_HTTPS",
     ]
     static let unbuiltPrefixes = [
         "S3_BUCKET", "S3_REGION", "S3_ENDPOINT", "S3_ACCESS", "S3_SECRET", "S3_PREFIX", "GCS_", "AZURE_STORAGE_", "RATE_LIMIT_", "ACCOUNT_LOCKOUT_",
