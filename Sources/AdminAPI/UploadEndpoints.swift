@@ -41,6 +41,9 @@ enum UploadEndpoints {
 
     /// What a session is for, kept beside the bytes until it is over.
     struct Plan: Codable, Sendable {
+        static let formatNumber = 1
+
+        var format = Plan.formatNumber
         let repository, account, path, sha256: String
         let content_type: String?
         let total_size: Int64
@@ -138,7 +141,7 @@ enum UploadEndpoints {
         let plan: Plan
         do { plan = try JSONDecoder().decode(Plan.self, from: Data(record.value)) } catch { throw BinaryReader.damaged }
         // Another's session is one that does not exist, whether or not it is over.
-        guard plan.account == call.caller.account?.description, let repository = EntityID(plan.repository),
+        guard plan.format == Plan.formatNumber, plan.account == call.caller.account?.description, let repository = EntityID(plan.repository),
             let found = try await call.registry.catalog.repository(id: repository)
         else { throw lost }
         // The record outlives the session for a while, to tell "expired" from "never was".
