@@ -52,7 +52,8 @@ import Testing
         house = try await House(in: house.directory, clock: house.clock)
         let second = house
         func count(_ name: String) async -> Int? {
-            second.send(.get, "/api/v1/repositories/files/artifacts/p/1/\(name)").json["download_count"]?.int
+            let artifact = await second.send(.get, "/api/v1/repositories/files/artifacts/p/1/\(name)")
+            return artifact.json["download_count"]?.int
         }
         #expect(await count("f") == 1)
         #expect(await count("g") == 2)
