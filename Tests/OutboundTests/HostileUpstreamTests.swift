@@ -78,21 +78,20 @@ struct HostileUpstreamTests {
             switch request.target {
             case "/silent": .init(raw: [.hang])
             case "/stalls": .init(200, [("Content-Length", "1000")], steps: [.bytes(Array("start".utf8)), .hang])
-            default: .init(200, [("Content-Length", "8")], steps: (0..<8).flatMap { _ in [.wait(milliseconds: 100), .bytes([1])] })
+            default: .init(200, [("Content-Length", "8")], steps: (0..<8).flatMap { _ in [.wait(milliseconds: 300), .bytes([1])] })
             }
         }
         let client = try makeClient()
         for path in ["/silent", "/stalls"] {
             var request = local(server.url(path))
             request.limits.stallSeconds = 0.4
-            let start = ContinuousClock.now
             let error = await failure { _ = try await digest(client.fetch(request).body) }
             #expect(error?.code == .upstreamFailed, "\(path)")
             #expect(error?.reason == "nothing moved for 0.4 seconds", "\(path)")
-            #expect(ContinuousClock.now - start < .seconds(10), "\(path)")
         }
         var request = local(server.url("/drip"))
-        request.limits.stallSeconds = 0.6
+        // Longer than any one wait, shorter than all of them.
+        request.limits.stallSeconds = 1.5
         #expect(try await digest(client.fetch(request).body).bytes == 8)
         request.limits.totalSeconds = 0.3
         #expect(await failure { _ = try await digest(client.fetch(request).body) }?.code == .upstreamFailed)
