@@ -19,7 +19,12 @@ final class Database: @unchecked Sendable {
     private let syncedWrites: OpaquePointer
 
     init(at path: String, families wanted: [OrderedStore.Family], options limits: OrderedStore.Options) throws(RegistryError) {
-        cache = unsafe rocksdb_cache_create_lru(limits.blockCacheBytes)
+        // Four shards: by default there are 64, and no block larger than a shard is ever kept.
+        let shape: OpaquePointer = unsafe rocksdb_lru_cache_options_create()
+        defer { unsafe rocksdb_lru_cache_options_destroy(shape) }
+        unsafe rocksdb_lru_cache_options_set_capacity(shape, limits.blockCacheBytes)
+        unsafe rocksdb_lru_cache_options_set_num_shard_bits(shape, 2)
+        cache = unsafe rocksdb_cache_create_lru_opts(shape)
         options = unsafe Database.makeOptions(limits, cache: cache)
         let names = unsafe Database.familyNames(at: path, options: options, wanted: wanted.map(\.name))
         do throws(RegistryError) {
@@ -58,6 +63,12 @@ final class Database: @unchecked Sendable {
         unsafe rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1)
         unsafe rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1)
         unsafe rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1)
+        // In partitions, of which a read needs one: a whole filter of a large file is bigger than what a small cache can keep, and would be
+        // read from disk for every single row.
+        unsafe rocksdb_block_based_options_set_index_type(table, Int32(rocksdb_block_based_table_index_type_two_level_index_search))
+        unsafe rocksdb_block_based_options_set_partition_filters(table, 1)
+        unsafe rocksdb_block_based_options_set_metadata_block_size(table, 8 << 10)
+        unsafe rocksdb_block_based_options_set_pin_top_level_index_and_filter(table, 1)
         // The options keep a shared reference to what the table options named.
         defer { unsafe rocksdb_block_based_options_destroy(table) }
 
