@@ -85,7 +85,7 @@ struct ConnectionTests {
 
     @Test("a head that does not end in time is answered 408, a silent connection is closed")
     func slowHead() async throws {
-        try await withServer(TestResponder.standard, { $0.headerSeconds = 1 }) { _, port in
+        try await withServer(TestResponder.standard, { $0.headerSeconds = 4 }) { _, port in
             let slow = try await RawClient.connect(to: port)
             try await slow.send("GET /later HTTP/1.1\r\nHost")
             #expect(try await slow.reply().status == 408)
@@ -102,7 +102,7 @@ struct ConnectionTests {
 
     @Test("an idle connection is closed")
     func idle() async throws {
-        try await withServer(TestResponder.standard, { $0.idleSeconds = 0.2 }) { _, port in
+        try await withServer(TestResponder.standard, { $0.idleSeconds = 2 }) { _, port in
             let client = try await RawClient.connect(to: port)
             _ = try await client.ask("GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
             #expect(await client.readToEnd() == [])
