@@ -60,14 +60,11 @@ public struct Format: Sendable {
     public let aliases: [String]
     /// URL prefixes (`/pypi`); the segment after one is the repository key.
     public let mounts: [String]
-    /// Whether a file that is already there may be replaced by REST uploads (build caches); releases never are.
-    public let mutableFiles: Bool
 
-    public init(name: String, aliases: [String] = [], mounts: [String], mutableFiles: Bool = false) {
+    public init(name: String, aliases: [String] = [], mounts: [String]) {
         self.name = name
         self.aliases = aliases
         self.mounts = mounts
-        self.mutableFiles = mutableFiles
     }
 
     /// Comparison ignores case, `_` and `-`: `wasm_oci`, `wasm-oci` and `wasmoci` are one.
