@@ -17,7 +17,12 @@ extension Registry {
             return try await fileResponse(
                 asset, session.authorized, fields: file.fields(asset), isPointer: file.freshness == .pointer, head: request.head)
         case .view(let identify):
-            return try await viewResponse(try identify(request), in: session, head: request.head)
+            let view = try identify(request)
+            if repository.kind == .remote, route.options.contains(.verbatim) {
+                let asset = try await verbatimAsset(of: view, in: session)
+                return try await fileResponse(asset, session.authorized, fields: [:], isPointer: true, head: request.head)
+            }
+            return try await viewResponse(view, in: session, head: request.head)
         case .answer(let compute):
             return try await response(to: try await compute(request, session), from: session.frontend, over: session, head: request.head)
         case .action(let perform):
@@ -57,7 +62,11 @@ extension Registry {
             }
             return asset
         case .remote:
-            guard case .path(let path) = target else { throw absent }
+            let path: AssetPath
+            switch target {
+            case .path(let exact): path = exact
+            case .tagged(_, _, let named, _): path = named
+            }
             let listing: View?
             if let listedIn = file.listedIn { listing = try listedIn(request.match) } else { listing = nil }
             return try await remoteAsset(at: path, listedIn: listing, freshness: file.freshness, in: session)
@@ -70,7 +79,7 @@ extension Registry {
     private func path(of target: FileTarget, in repository: Repository) async throws(RegistryError) -> AssetPath? {
         switch target {
         case .path(let path): return path
-        case .tagged(let package, let tag, let locate):
+        case .tagged(let package, let tag, _, let locate):
             return try await catalog.tag(tag, of: package, in: repository.id).flatMap { locate($0.version) }
         }
     }
@@ -97,6 +106,22 @@ extension Registry {
         case .virtual:
             return ViewSource(fingerprint: "absent") { Facts() }
         }
+    }
+
+    /// What a format asks through its port.
+    func facts(in scope: Scope, after: String?, limit: Int, _ session: RepositorySession) async throws(RegistryError) -> Facts {
+        if session.authorized.repository.kind == .remote { return try await remoteFacts(in: scope, after: after, limit: limit, session) }
+        return try await catalog.facts(in: scope, of: session.authorized.repository.id, after: after, limit: limit)
+    }
+
+    func version(_ name: VersionName, of package: PackageName, _ session: RepositorySession) async throws(RegistryError) -> Version? {
+        if session.authorized.repository.kind == .remote { return try await remoteVersion(name, of: package, session) }
+        return try await catalog.version(name, of: package, in: session.authorized.repository.id)
+    }
+
+    func tag(_ name: TagName, of package: PackageName, _ session: RepositorySession) async throws(RegistryError) -> Tag? {
+        if session.authorized.repository.kind == .remote { return try await remoteTag(name, of: package, session) }
+        return try await catalog.tag(name, of: package, in: session.authorized.repository.id)
     }
 
     private func wholeFacts(in scope: Scope, of repository: RepositoryID) async throws(RegistryError) -> Facts {

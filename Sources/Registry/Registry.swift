@@ -22,6 +22,8 @@ public final class Registry: Sendable {
         public var allowedCIDRs: [CIDR] = []
         /// The largest upstream document that is read into memory to learn from it.
         public var learnedDocumentBytesMax = 32 << 20
+        /// Facts of upstream documents that stay decoded, by the size of their encoded form.
+        public var learnedFactsCacheBytes = 8 << 20
         /// How long an upstream's index is served without asking, where the repository sets nothing else.
         public var indexFreshSeconds: Int64 = 300
         /// How long "upstream has no such thing" is believed.
@@ -43,6 +45,7 @@ public final class Registry: Sendable {
     let indexFetches = SingleFlight<String, LearnedPage>()
     let fileFetches = SingleFlight<String, Asset>()
     let absences = Absences()
+    let learnedFacts: LearnedFactsCache
     /// Files served since the server started, by asset; `flushDownloads` brings them to the catalog.
     public let downloads: DownloadCounter
 
@@ -61,6 +64,7 @@ public final class Registry: Sendable {
         self.world = world
         self.log = log
         views = ViewCache(bytesMax: options.viewCacheBytes)
+        learnedFacts = LearnedFactsCache(bytesMax: options.learnedFactsCacheBytes)
         downloads = DownloadCounter(catalog: catalog, world: world)
         for frontend in frontends { RouteTable.check(frontend) }
     }

@@ -21,15 +21,15 @@ struct RepositorySession: RepositoryPort {
     // MARK: Facts
 
     func facts(in scope: Scope, after: String?, limit: Int) async throws(RegistryError) -> Facts {
-        try await registry.catalog.facts(in: scope, of: repository.id, after: after, limit: limit)
+        try await registry.facts(in: scope, after: after, limit: limit, self)
     }
 
     func version(_ name: VersionName, of package: PackageName) async throws(RegistryError) -> Version? {
-        try await registry.catalog.version(name, of: package, in: repository.id)
+        try await registry.version(name, of: package, self)
     }
 
     func tag(_ name: TagName, of package: PackageName) async throws(RegistryError) -> Tag? {
-        try await registry.catalog.tag(name, of: package, in: repository.id)
+        try await registry.tag(name, of: package, self)
     }
 
     func asset(at path: AssetPath) async throws(RegistryError) -> Asset? { try await registry.catalog.asset(at: path, in: repository.id) }

@@ -25,6 +25,8 @@ public final class House: Sendable {
         public var guestAccess = true
         public var uploadBytesMax: Int64 = 64 << 20
         public var viewCacheBytes = 4 << 20
+        /// Further formats beside the server's own.
+        public var frontends: [any Frontend] = []
         public init() {}
     }
 
@@ -66,8 +68,9 @@ public final class House: Sendable {
         engine.uploadBytesMax = options.uploadBytesMax
         engine.viewCacheBytes = options.viewCacheBytes
         registry = Registry(
-            catalog: catalog, blobs: blobs, access: access, outbound: outbound, frontends: [GenericFrontend(), OCIFrontend(), PyPIFrontend()],
-            workers: workers, sealer: try Sealer(key: Array(repeating: 7, count: Sealer.keyBytes), world: world), options: engine, world: world,
+            catalog: catalog, blobs: blobs, access: access, outbound: outbound,
+            frontends: [GenericFrontend(), OCIFrontend(), PyPIFrontend()] + options.frontends, workers: workers,
+            sealer: try Sealer(key: Array(repeating: 7, count: Sealer.keyBytes), world: world), options: engine, world: world,
             log: log)
         counters = StorageCounters(catalog: catalog)
         try await counters.load()

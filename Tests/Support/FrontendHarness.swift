@@ -108,7 +108,7 @@ public struct FrontendHarness: Sendable {
         let path: AssetPath?
         switch try file.locate(match) {
         case .path(let exact): path = exact
-        case .tagged(let package, let tag, let locate): path = port.repository.tag(tag, of: package).flatMap { locate($0.version) }
+        case .tagged(let package, let tag, _, let locate): path = port.repository.tag(tag, of: package).flatMap { locate($0.version) }
         }
         guard let path, let asset = port.repository.asset(at: path) else { throw absent }
         return try await finish(.asset(asset, file.fields(asset)), port)

@@ -15,6 +15,13 @@ public protocol Frontend: Sendable {
     /// `facts` are those learned from the view that lists a file (empty for views).
     func upstream(for resource: Resource, given facts: Facts) -> UpstreamRequest?
 
+    /// The same where the answer depends on which upstream it is (`library/` on Docker Hub), or on the repository's settings.
+    func upstream(for resource: Resource, given facts: Facts, at upstream: Upstream) -> UpstreamRequest?
+
+    /// The view whose upstream document tells the facts of a scope: a remote refreshes it before it answers a question about that scope, and a
+    /// view that upstream has no document for is rendered from it. nil: upstream tells nothing of it, and only what was fetched is known.
+    func source(of scope: Scope) -> View?
+
     /// Reads facts out of an upstream document. Hostile input: every link is data, nothing is fetched, bad rows are skipped or refused.
     /// - Throws: `invalid` when it is no such document; what was cached before stays then.
     func learn(_ view: View, from document: Document, into facts: inout Facts) throws(RegistryError)
@@ -37,6 +44,10 @@ public protocol Frontend: Sendable {
 }
 
 extension Frontend {
+    public func upstream(for resource: Resource, given facts: Facts, at upstream: Upstream) -> UpstreamRequest? {
+        self.upstream(for: resource, given: facts)
+    }
+    public func source(of scope: Scope) -> View? { nil }
     public func tokenName(of match: Match) -> String? { nil }
 }
 
@@ -92,11 +103,40 @@ public struct UpstreamRequest: Sendable {
     /// The digest the listing published; the fetched bytes must have it.
     public var expected: [Digest]
     public var expectedSize: Int64?
-    public init(url: String, accept: String? = nil, expected: [Digest] = [], expectedSize: Int64? = nil) {
+    /// Of a view: its document is a file of the upstream, kept at this path as it came, and learned from there. What a `.verbatim` route serves.
+    /// The file is asked for as any other: `upstream(for: .file(copy), given:)`.
+    public var copy: AssetPath?
+    /// Of a view with a copy: the view that lists that file with its digest.
+    public var listedIn: View?
+    /// Of a file: another path the same bytes are found at, once they are known (a manifest asked for by tag, under its digest).
+    public var alsoAt: (@Sendable (BlobID) -> AssetPath?)?
+    /// Asked when upstream has nothing at `url`.
+    public var fallback: String?
+
+    public init(
+        url: String, accept: String? = nil, expected: [Digest] = [], expectedSize: Int64? = nil, copy: AssetPath? = nil, listedIn: View? = nil,
+        alsoAt: (@Sendable (BlobID) -> AssetPath?)? = nil, fallback: String? = nil
+    ) {
         self.url = url
         self.accept = accept
         self.expected = expected
         self.expectedSize = expectedSize
+        self.copy = copy
+        self.listedIn = listedIn
+        self.alsoAt = alsoAt
+        self.fallback = fallback
+    }
+}
+
+/// The foreign registry behind a remote, as far as a format may know it.
+public struct Upstream: Sendable, Hashable {
+    /// As the administrator gave it.
+    public var url: String
+    /// The repository's own settings, by REST field name.
+    public var settings: [String: String]
+    public init(url: String, settings: [String: String] = [:]) {
+        self.url = url
+        self.settings = settings
     }
 }
 

@@ -12,7 +12,8 @@ public struct Route: Sendable {
         case forwardable
         /// The answer depends on the request's body.
         case live
-        /// A document the upstream signed: served as it came.
+        /// A document the upstream signed, or whose digest it signed: a remote serves it as it came, from the copy that
+        /// `upstream(for: .view)` names. Local and virtual repositories render it.
         case verbatim
     }
 
@@ -59,8 +60,10 @@ public struct Route: Sendable {
         Route([.get, .head], pattern, needs: .read, .file(FileRoute(locate: locate, listedIn: listedIn, freshness: freshness, fields: fields)))
     }
 
-    public static func view(_ pattern: PathPattern, _ identify: @escaping @Sendable (Request) throws(RegistryError) -> View) -> Route {
-        Route([.get, .head], pattern, needs: .read, .view(identify))
+    public static func view(
+        _ pattern: PathPattern, options: Set<Option> = [], _ identify: @escaping @Sendable (Request) throws(RegistryError) -> View
+    ) -> Route {
+        Route([.get, .head], pattern, needs: .read, options: options, .view(identify))
     }
 
     public static func answer(
@@ -104,8 +107,8 @@ public struct FileRoute: Sendable {
 /// Where a file is.
 public enum FileTarget: Sendable {
     case path(AssetPath)
-    /// The asset of the version a tag points to.
-    case tagged(PackageName, TagName, @Sendable (VersionName) -> AssetPath?)
+    /// The asset of the version a tag points to. A remote, which has no tags of its own, keeps what upstream has under the tag at `named`.
+    case tagged(PackageName, TagName, named: AssetPath, @Sendable (VersionName) -> AssetPath?)
 }
 
 /// What a frontend answers; the engine and the server move the bytes.

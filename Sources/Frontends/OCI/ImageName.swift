@@ -32,6 +32,12 @@ struct ImageName: Hashable {
         return path
     }
 
+    /// Where a remote keeps what its upstream has under a tag.
+    func path(of tag: TagName) -> AssetPath {
+        guard let path = AssetPath("\(text)/\(Kind.manifest.rawValue)/\(tag)") else { preconditionFailure("an image name and a tag are a path") }
+        return path
+    }
+
     /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
     private static func isComponent(_ text: Substring) -> Bool {
         var separator: [UInt8] = []

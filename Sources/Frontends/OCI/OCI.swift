@@ -66,7 +66,9 @@ public struct OCIFrontend: Frontend {
         case .digest(let digest): return .path(image.name.path(of: .manifest, digest))
         case .tag(let tag):
             let name = image.name
-            return .tagged(name.package, tag) { version in Digest(parsing: version.text).map { name.path(of: .manifest, $0) } }
+            return .tagged(name.package, tag, named: name.path(of: tag)) { version in
+                Digest(parsing: version.text).map { name.path(of: .manifest, $0) }
+            }
         }
     }
 

@@ -57,6 +57,14 @@ public struct PyPIFrontend: Frontend {
         }
     }
 
+    public func source(of scope: Scope) -> View? {
+        switch scope {
+        case .packages: View(name: "simple-index", scope: scope)
+        case .package: View(name: "simple-project", scope: scope)
+        case .tags, .linked: nil
+        }
+    }
+
     private func fileFields(_ asset: Asset) -> HTTPFields {
         guard let name = HTTPField.Name("X-PyPI-File-SHA256") else { return [:] }
         return [name: asset.blob.hex, .contentDisposition: "attachment; filename=\"\(asset.path.fileName)\""]

@@ -4,10 +4,13 @@ import CCurl
 struct CurlFailure {
     let reason: String
     let fault: Fault
+    /// Trying again later may help: it did not answer, or broke off.
+    let isPassing: Bool
 
     /// - Parameter answered: whether any byte of an answer had arrived.
     init(_ code: CURLcode, answered: Bool) {
         let passing = answered ? Fault.upstream : .passing
+        isPassing = CurlFailure.passing.contains(code.rawValue)
         (reason, fault) =
             switch code {
             case CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_RESOLVE_PROXY: ("its name does not resolve", .upstream)
@@ -26,4 +29,10 @@ struct CurlFailure {
             default: ("the transfer failed", .upstream)
             }
     }
+
+    private static let passing: Set<UInt32> = Set(
+        [
+            CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_CONNECT, CURLE_OPERATION_TIMEDOUT, CURLE_PARTIAL_FILE,
+            CURLE_GOT_NOTHING, CURLE_SEND_ERROR, CURLE_RECV_ERROR, CURLE_HTTP2, CURLE_HTTP2_STREAM,
+        ].map(\.rawValue))
 }

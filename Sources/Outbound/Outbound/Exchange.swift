@@ -24,8 +24,9 @@ struct Call: Sendable {
 
     var subject: RegistryError.Subject { .upstream(url.withoutQuery) }
 
-    func failed(_ reason: String, cause: String? = nil) -> RegistryError {
-        RegistryError(.upstreamFailed, subject: subject, reason: reason, cause: cause)
+    /// - Parameter retryAfterSeconds: given for what may pass by itself.
+    func failed(_ reason: String, cause: String? = nil, retryAfterSeconds: Int? = nil) -> RegistryError {
+        RegistryError(.upstreamFailed, subject: subject, reason: reason, cause: cause, retryAfterSeconds: retryAfterSeconds)
     }
 }
 

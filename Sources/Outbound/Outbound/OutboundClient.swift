@@ -65,8 +65,8 @@ public final class OutboundClient: Sendable {
     /// Any status is an answer. Cancelling the task, or dropping the body, ends the transfer. A GET or HEAD that met a connect or reset
     /// error before any byte of an answer is tried once more.
     /// - Throws: `invalid` for a request that must not be sent; `upstreamFailed` when no usable answer came (name, address, connection, TLS,
-    ///   limit, redirect, open breaker), with the URL without its query as the subject; `unavailable` when cancelled or closed; and whatever
-    ///   the request's own body throws.
+    ///   limit, redirect, open breaker), with the URL without its query as the subject, and with `retryAfterSeconds` when it may pass;
+    ///   `unavailable` when cancelled or closed; and whatever the request's own body throws.
     public func fetch(_ request: FetchRequest) async throws(RegistryError) -> FetchResponse {
         let plan = try FetchPlan(request, options: options)
         var url = plan.start

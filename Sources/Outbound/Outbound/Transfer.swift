@@ -234,7 +234,7 @@ final class Transfer {
         return lastProgress.addingReportingOverflow(stall).overflow ? nil : lastProgress + stall
     }
 
-    var stalled: RegistryError { call.failed("nothing moved for \(call.limits.stallSeconds) seconds") }
+    var stalled: RegistryError { call.failed("nothing moved for \(call.limits.stallSeconds) seconds", retryAfterSeconds: 1) }
 
     /// libcurl is through with it.
     func end(_ code: CURLcode) {
@@ -248,7 +248,8 @@ final class Transfer {
             return exchange.end(.failure(call.failed(reason, cause: refusedAddress)), fault: .ours)
         }
         let failure = CurlFailure(code, answered: hasAnswered)
-        exchange.end(.failure(call.failed(failure.reason, cause: cause)), fault: failure.fault)
+        let error = call.failed(failure.reason, cause: cause, retryAfterSeconds: failure.isPassing ? 1 : nil)
+        exchange.end(.failure(error), fault: failure.fault)
     }
 }
 

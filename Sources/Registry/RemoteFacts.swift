@@ -1,0 +1,64 @@
+import Access
+import Catalog
+import Core
+import FrontendKit
+
+// Questions about the facts of a remote: what its upstream's documents say, and what was fetched of it.
+
+extension Registry {
+    /// The facts of a scope as upstream tells them. Of a package, `assets` are those fetched files that no listing has: each file is named once.
+    /// A scope that no document tells of is answered from what was fetched.
+    func remoteFacts(in scope: Scope, after: String?, limit: Int, _ session: RepositorySession) async throws(RegistryError) -> Facts {
+        let repository = session.authorized.repository
+        guard let view = session.frontend.source(of: scope) else {
+            return try await catalog.facts(in: scope, of: repository.id, after: after, limit: limit)
+        }
+        let page = try await learnedPage(for: view, in: session)
+        guard !page.absent else { return Facts() }
+        var facts = try await facts(of: page).inside(scope, after: after, limit: limit)
+        facts.revision = page.revision
+        if case .package = scope {
+            let listed = Set(facts.listed.map(\.path))
+            facts.assets = try await catalog.facts(in: scope, of: repository.id, after: nil, limit: limit).assets.filter { !listed.contains($0.path) }
+        }
+        return facts
+    }
+
+    func remoteVersion(_ name: VersionName, of package: PackageName, _ session: RepositorySession) async throws(RegistryError) -> Version? {
+        guard session.frontend.source(of: .package(package)) != nil else {
+            return try await catalog.version(name, of: package, in: session.authorized.repository.id)
+        }
+        return try await remoteFacts(in: .package(package), after: nil, limit: .max, session).versions.first { $0.name == name }
+    }
+
+    func remoteTag(_ name: TagName, of package: PackageName, _ session: RepositorySession) async throws(RegistryError) -> Tag? {
+        for scope in [Scope.tags(package), .package(package)] where session.frontend.source(of: scope) != nil {
+            return try await remoteFacts(in: scope, after: nil, limit: .max, session).tags.first { $0.name == name }
+        }
+        return try await catalog.tag(name, of: package, in: session.authorized.repository.id)
+    }
+}
+
+extension Facts {
+    /// What of a document's facts is in a scope, as the catalog would give it: whole for a package, else at most `limit` rows after the name `after`.
+    func inside(_ scope: Scope, after: String?, limit: Int) -> Facts {
+        func isAfter(_ name: String) -> Bool { after.map { $0.utf8.lexicographicallyPrecedes(name.utf8) } ?? true }
+        var part = Facts()
+        switch scope {
+        case .package(let name):
+            part.packages = packages.filter { $0.name == name }
+            part.versions = versions.filter { $0.package == name }
+            part.tags = tags.filter { $0.package == name }
+            part.links = links.filter { $0.package == name }
+            part.listed = listed.filter { $0.package == name }
+        case .packages:
+            part.packages = Array(packages.filter { isAfter($0.name.text) }.sorted { $0.name < $1.name }.prefix(limit))
+        case .tags(let name):
+            part.tags = Array(tags.filter { $0.package == name && isAfter($0.name.text) }.sorted { $0.name < $1.name }.prefix(limit))
+        case .linked(let name, let relation, let target):
+            let wanted = links.filter { $0.package == name && $0.relation == relation && $0.target == target && isAfter($0.version.text) }
+            part.links = Array(wanted.sorted { $0.version < $1.version }.prefix(limit))
+        }
+        return part
+    }
+}

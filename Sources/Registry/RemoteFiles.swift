@@ -1,0 +1,168 @@
+import Access
+import BlobStore
+import Catalog
+import Core
+import FrontendKit
+import Logging
+import Outbound
+
+// Files of an upstream: fetched once for everybody who waits, checked against the digest the index published before anything is kept.
+
+extension Registry {
+    /// A file of the upstream: the copy we hold, else fetched once for everybody who waits.
+    /// - Parameter refresh: upstream is asked even about a copy that is still fresh, unless it was asked a moment ago.
+    func remoteAsset(
+        at path: AssetPath, listedIn view: View?, freshness: FileRoute.Freshness, refresh: Bool = false, in session: RepositorySession
+    ) async throws(RegistryError) -> Asset {
+        let repository = session.authorized.repository
+        let held = try await catalog.asset(at: path, in: repository.id)
+        if freshness == .immutable, let held { return held }
+        let name = "\(repository.id) \(path)"
+        if absences.contains(name, at: world.now()) { throw absent(path, in: repository) }
+        do throws(RegistryError) {
+            return try await fileFetches.run(name) { () async throws(RegistryError) -> Asset in
+                try await self.current(path, listedIn: view, freshness, refresh: refresh, in: session)
+            }
+        } catch {
+            if let held, Registry.isUpstreamFailure(error) {
+                log.warning(
+                    "upstream failed, stale file served",
+                    metadata: ["repository": "\(repository.key)", "path": "\(path)", "error": "\(error)", "request": "\(session.requestID)"])
+                return held
+            }
+            if error.code == .notFound { absences.remember(name, until: world.now().adding(seconds: options.absenceSeconds)) }
+            throw error
+        }
+    }
+
+    /// The upstream's own document behind a view, as it came.
+    func verbatimAsset(of view: View, in session: RepositorySession) async throws(RegistryError) -> Asset {
+        let repository = session.authorized.repository
+        let upstream = try upstream(of: repository)
+        guard let wanted = session.frontend.upstream(for: .view(view), given: Facts(), at: upstream), let copy = wanted.copy else {
+            throw RegistryError(.notFound, subject: .repository(repository.key.text), reason: "upstream has no \(view.name)")
+        }
+        return try await remoteAsset(at: copy, listedIn: wanted.listedIn, freshness: .pointer, in: session)
+    }
+
+    private func current(
+        _ path: AssetPath, listedIn view: View?, _ freshness: FileRoute.Freshness, refresh: Bool, in session: RepositorySession
+    ) async throws(RegistryError) -> Asset {
+        let repository = session.authorized.repository
+        // Asked again here: an earlier flight may have ended between the caller's look and this one's start.
+        let held = try await catalog.asset(at: path, in: repository.id)
+        if freshness == .immutable, let held { return held }
+        let known = try await catalog.learned(Registry.validatorName(of: path), in: repository.id)
+        // A listed file is as fresh as its listing, which says by digest what it has to be.
+        let isForced = refresh && (known.map { $0.fetched.adding(seconds: options.absenceSeconds) <= world.now() } ?? true)
+        if view == nil, !isForced, let held, let known, isFresh(known, in: repository) { return held }
+        let (wanted, listed) = try await listing(of: path, in: view, refresh: refresh, session)
+        if let held, !wanted.expected.isEmpty, wanted.expected.allSatisfy({ held.digest($0.algorithm) == $0 }) { return held }
+        return try await fetch(path, wanted, listed, freshness, holding: held, known, in: session)
+    }
+
+    /// The row that keeps a pointer's validator: a page without facts, under a name that no view has.
+    static func validatorName(of path: AssetPath) -> String { "=file/\(path)" }
+
+    func absent(_ path: AssetPath, in repository: Repository) -> RegistryError {
+        RegistryError(.notFound, subject: .path(path.text), reason: "the upstream of \(repository.key) has no such file")
+    }
+
+    /// Where the index says the file is. A file the known index lacks makes us look once more.
+    private func listing(
+        of path: AssetPath, in view: View?, refresh isForced: Bool, _ session: RepositorySession
+    ) async throws(RegistryError) -> (UpstreamRequest, ListedFile?) {
+        let repository = session.authorized.repository
+        let upstream = try upstream(of: repository)
+        guard let view else {
+            guard let request = session.frontend.upstream(for: .file(path), given: Facts(), at: upstream) else { throw absent(path, in: repository) }
+            return (request, nil)
+        }
+        for refresh in isForced ? [true] : [false, true] {
+            let page = try await learnedPage(for: view, in: session, refresh: refresh)
+            if !page.absent {
+                let facts = try await facts(of: page)
+                if let request = session.frontend.upstream(for: .file(path), given: facts, at: upstream) {
+                    return (request, facts.listed.first { $0.path == path })
+                }
+            }
+            // An index that was fetched a moment ago is not fetched again for every name somebody makes up.
+            if page.fetched.adding(seconds: options.absenceSeconds) > world.now() { break }
+        }
+        throw absent(path, in: repository)
+    }
+
+    private func fetch(
+        _ path: AssetPath, _ wanted: UpstreamRequest, _ listed: ListedFile?, _ freshness: FileRoute.Freshness, holding held: Asset?,
+        _ known: LearnedPage?, in session: RepositorySession
+    ) async throws(RegistryError) -> Asset {
+        let repository = session.authorized.repository
+        if let size = wanted.expectedSize { try await refuseOverQuota(size, in: repository) }
+        var request = try fetchRequest(wanted, to: repository, bodyBytesMax: wanted.expectedSize ?? repository.quotaBytes ?? .max)
+        if held != nil, let known { request.revalidate(etag: known.etag, lastModified: known.lastModified) }
+        let answer = try await ask(request, orElse: wanted.fallback, for: repository)
+        let now = world.now()
+        var parts: [Change.Part] = []
+        if freshness == .pointer {
+            parts.append(
+                .learned(
+                    LearnedPage(
+                        repository: repository.id, view: Registry.validatorName(of: path), block: .none,
+                        etag: answer["ETag"] ?? (answer.status == 304 ? known?.etag : nil),
+                        lastModified: answer["Last-Modified"] ?? (answer.status == 304 ? known?.lastModified : nil), fetched: now,
+                        freshUntil: now.adding(seconds: freshSeconds(of: repository)))))
+        }
+        switch answer.status {
+        case 200: break
+        case 304:
+            guard let held else { throw unexpected(answer.status, from: repository) }
+            try await catalog.apply(Change(actor: .system, at: now, requestID: session.requestID, parts: parts))
+            return held
+        case 404, 410: throw absent(path, in: repository)
+        default: throw unexpected(answer.status, from: repository)
+        }
+        let staging = try blobs.stage(expectedLength: answer.body.length, digests: DigestSet(wanted.expected.map(\.algorithm)))
+        try await answer.body.drain(into: staging)
+        let staged = try await staging.finish()
+        try verify(staged, against: wanted, of: path, from: repository)
+        var kept = AssetDraft(
+            path: path, blob: staged.id, size: staged.size, digests: staged.digests, contentType: inertType(answer["Content-Type"]),
+            package: listed?.package, version: listed?.version, attributes: listed?.attributes ?? [:])
+        var edit = Edit(mutations: [.putAsset(kept, overwrite: .allowed)])
+        if let twin = wanted.alsoAt?(staged.id), twin != path {
+            kept.path = twin
+            edit.mutations.append(.putAsset(kept, overwrite: .allowed))
+        }
+        parts.insert(.edit(repository.id, edit), at: 0)
+        try await catalog.apply(Change(actor: .system, at: world.now(), requestID: session.requestID, parts: parts), staged: [staged])
+        guard let asset = try await catalog.asset(at: path, in: repository.id) else {
+            throw RegistryError(.internal, subject: .path(path.text), reason: "a fetched file is not there after its commit")
+        }
+        return asset
+    }
+
+    /// Nothing is kept that is not what the index promised.
+    private func verify(
+        _ staged: any StagedBytes, against wanted: UpstreamRequest, of path: AssetPath, from repository: Repository
+    ) throws(RegistryError) {
+        if let size = wanted.expectedSize, size != staged.size {
+            throw RegistryError(
+                .upstreamFailed, subject: .path(path.text), reason: "upstream sent \(staged.size) bytes of \(path), its index says \(size)")
+        }
+        for expected in wanted.expected {
+            guard let actual = staged.digest(expected.algorithm), actual == expected else {
+                throw RegistryError(
+                    .upstreamFailed, subject: .path(path.text),
+                    reason: "upstream sent bytes of \(path) that are not those its index promised (\(expected)); nothing was kept")
+            }
+        }
+    }
+
+    /// An upstream's type for a file, unless a browser would run it.
+    private func inertType(_ contentType: String?) -> String {
+        guard let contentType, !contentType.lowercased().contains("html"), !contentType.lowercased().contains("svg") else {
+            return "application/octet-stream"
+        }
+        return contentType
+    }
+}
