@@ -72,7 +72,8 @@ let package = Package(
         // The contract, the readers, the formats.
         room("FrontendKit", in: "Frontends/Kit", ["Core", .httpTypes, .nioCore]),
         library("CZlib", in: "Frontends/CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
-        room("Parsing", in: "Frontends/Parsing", ["CZlib", "Core", .nioCore]),
+        library("CLzma", in: "Frontends/CLzma", pkgConfig: "liblzma", apt: "liblzma-dev"),
+        room("Parsing", in: "Frontends/Parsing", ["CLzma", "CZlib", "Core", .nioCore]),
 
         // The outgoing client.
         library("CCurlSystem", in: "Outbound/CCurlSystem", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),

@@ -177,6 +177,8 @@ public enum Scope: Sendable, Hashable {
     case package(PackageName)
     /// The packages themselves, without what is in them, in byte order of their names.
     case packages
+    /// Packages with everything that is in them, in byte order of their names: what `.package` gives, for many.
+    case everything
     /// A package's tags only, in byte order.
     case tags(PackageName)
     /// The links of a relation that point at a target, in one package.
@@ -195,6 +197,16 @@ public struct Facts: Sendable, Hashable {
     public var revision: Revision = .zero
 
     public init() {}
+
+    /// Adds what another set holds; the revision stays.
+    public mutating func append(_ other: Facts) {
+        packages += other.packages
+        versions += other.versions
+        assets += other.assets
+        tags += other.tags
+        links += other.links
+        listed += other.listed
+    }
 
     public var isEmpty: Bool { packages.isEmpty && versions.isEmpty && assets.isEmpty && tags.isEmpty && links.isEmpty && listed.isEmpty }
 }

@@ -28,6 +28,8 @@ public final class Registry: Sendable {
         public var indexFreshSeconds: Int64 = 300
         /// How long "upstream has no such thing" is believed.
         public var absenceSeconds: Int64 = 60
+        /// What signs the documents of editions.
+        public var signing = Signing.none
         public init(baseURL: BaseURL) { self.baseURL = baseURL }
     }
 

@@ -113,6 +113,8 @@ struct RepositorySession: RepositoryPort {
 
     // MARK: Authority and the durable step
 
+    func publicKey() async throws(RegistryError) -> [UInt8]? { try await registry.options.signing.publicKey(repository) }
+
     func require(_ permission: Permission) async throws(RegistryError) {
         _ = try registry.access.authorize(authorized.caller, permission, on: repository)
     }

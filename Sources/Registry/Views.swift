@@ -12,6 +12,9 @@ extension Registry {
         _ view: View, in session: RepositorySession, head: RequestHead, fields: HTTPFields = [:]
     ) async throws(RegistryError) -> Response {
         let repository = session.authorized.repository
+        if let part = view.part {
+            throw RegistryError(.unsupported, subject: .request, reason: "the edition \(part.edition) cannot be assembled yet")
+        }
         let source = try await source(of: view, in: session)
         let key = ViewCache.Key(repository: repository.id, view: view)
         let context = context(of: repository)

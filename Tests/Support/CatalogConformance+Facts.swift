@@ -72,6 +72,30 @@ extension CatalogConformance {
     ]
 
     static let versions: [CatalogConformance] = [
+        CatalogConformance(claim: "everything is what the packages hold one by one, in pages of whole packages in byte order of their names") { f in
+            try await f.begin()
+            for name in ["b", "a-b", "a", "c"] {
+                let (package, version): (PackageName, VersionName) = (try f.name(name), try f.name("1"))
+                try await f.edit(try f.put("\(name)/1", 1, package: name))
+                try await f.edit(.putVersion(package, version, manifest: .inline([1], mediaType: "text/plain"), attributes: [:]))
+                try await f.edit(.putLink(Link(relation: "suite", target: "stable", package: package, version: version)))
+            }
+            try await f.edit(.putTag(try f.name("a"), try f.name("latest"), try f.name("1")))
+            func everything(after: String?, limit: Int) async throws -> Facts {
+                try await f.catalog.facts(in: .everything, of: f.main, after: after, limit: limit)
+            }
+            var whole = Facts()
+            for name in ["a", "a-b", "b", "c"] {
+                whole.append(try await f.catalog.facts(in: .package(try f.name(name)), of: f.main, after: nil, limit: 1))
+            }
+            whole.revision = try await f.catalog.head()
+            try f.equal(try await everything(after: nil, limit: 100), whole)
+            var paged = try await everything(after: nil, limit: 3)
+            try f.equal(paged.packages.map(\.name.text), ["a", "a-b", "b"])
+            paged.append(try await everything(after: "b", limit: 3))
+            try f.equal(paged, whole)
+            try f.equal(try await everything(after: "c", limit: 3).isEmpty, true)
+        },
         CatalogConformance(claim: "deleting a version takes its assets, links and tags along, and leaves tombstones of its releases") { f in
             try await f.begin()
             let package: PackageName = try f.name("p")

@@ -122,6 +122,10 @@ public struct FrontendHarness: Sendable {
             return Answer(status: 200, fields: fields, body: try await port?.bytes(of: asset) ?? [])
         case .view(let view, var fields):
             guard let port else { throw RegistryError(.internal, subject: .request, reason: "a mount has no views") }
+            if let part = view.part {
+                let editions = try await MemoryEditions(frontend, port)
+                return try await editions.answer(part)
+            }
             var page = Page()
             try frontend.render(view, from: try await port.facts(in: view.scope, after: nil, limit: .max), in: port.context, into: &page)
             for field in page.fields { fields.append(field) }

@@ -60,11 +60,18 @@ public final class MemoryCatalog: Catalog {
     public func facts(in scope: Scope, of repository: RepositoryID, after: String?, limit: Int) async throws(RegistryError) -> Facts {
         let (contents, head) = state.withLock { ($0.contents[repository], $0.head) }
         guard let contents else { return Facts() }
-        var facts = contents.facts(in: scope)
-        facts.revision = head
         func isLater(_ name: String) -> Bool { after.map { $0.utf8.lexicographicallyPrecedes(name.utf8) } ?? true }
+        var facts = Facts()
+        if case .everything = scope {
+            for name in contents.packages.keys.sorted().filter({ isLater($0.text) }).prefix(limit) {
+                facts.append(contents.facts(in: .package(name)))
+            }
+        } else {
+            facts = contents.facts(in: scope)
+        }
+        facts.revision = head
         switch scope {
-        case .package: break
+        case .package, .everything: break
         case .packages: facts.packages = Array(facts.packages.filter { isLater($0.name.text) }.prefix(limit))
         case .tags: facts.tags = Array(facts.tags.filter { isLater($0.name.text) }.prefix(limit))
         case .linked: facts.links = Array(facts.links.filter { isLater($0.version.text) }.prefix(limit))

@@ -39,6 +39,7 @@ struct MemoryContents: Sendable {
             facts.tags = (tags[name] ?? [:]).values.sorted { $0.name < $1.name }
             facts.links = links(where: { $0.package == name })
         case .packages: facts.packages = packages.values.sorted { $0.name < $1.name }
+        case .everything: preconditionFailure("everything is paged by who asks")
         case .tags(let name): facts.tags = (tags[name] ?? [:]).values.sorted { $0.name < $1.name }
         case .linked(let name, let relation, let target):
             facts.links = links(where: { $0.package == name && $0.relation == relation && $0.target == target })

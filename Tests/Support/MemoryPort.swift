@@ -179,6 +179,9 @@ public struct MemoryPort: RepositoryPort {
         return source.bytes(of: asset.blob).map { MemoryStaged($0) }
     }
 
+    /// A test's repositories are signed by `MemoryEditions.signature`.
+    public func publicKey() async throws(RegistryError) -> [UInt8]? { Array("the public key of \(repository.key)\n".utf8) }
+
     public func require(_ permission: Permission) async throws(RegistryError) {
         guard !who.may(permission, repository.key) else { return }
         throw RegistryError(who.isAnonymous ? .unauthenticated : .forbidden, subject: .repository(repository.key.text), reason: "not allowed")

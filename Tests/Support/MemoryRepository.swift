@@ -48,7 +48,14 @@ public final class MemoryRepository: Sendable {
     public var paths: [String] { state.withLock { $0.assets.keys.sorted().map(\.text) } }
 
     public func facts(in scope: Scope, after: String?, limit: Int) -> Facts {
-        state.withLock { state in
+        if case .everything = scope {
+            var whole = facts(in: .packages, after: after, limit: limit)
+            let packages = whole.packages
+            whole.packages = []
+            for package in packages { whole.append(facts(in: .package(package.name), after: nil, limit: .max)) }
+            return whole
+        }
+        return state.withLock { state in
             var facts = Facts()
             facts.revision = state.revision
             let isNext: (String) -> Bool = { name in after.map { $0.utf8.lexicographicallyPrecedes(name.utf8) } ?? true }
@@ -59,6 +66,7 @@ public final class MemoryRepository: Sendable {
                 facts.assets = state.assets.values.filter { $0.package == name }.sorted { $0.path < $1.path }
                 facts.tags = (state.tags[name] ?? [:]).values.sorted { $0.name < $1.name }
                 facts.links = state.links.filter { $0.package == name }
+            case .everything: preconditionFailure("answered package by package")
             case .packages:
                 facts.packages = Array(state.packages.values.filter { isNext($0.name.text) }.sorted { $0.name < $1.name }.prefix(limit))
             case .tags(let name):

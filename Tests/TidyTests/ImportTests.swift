@@ -13,7 +13,7 @@ import Testing
         ("Index/RocksCatalog", ["Catalog", "OrderedStore"]),
         ("BlobStore/BlobStore", ["CBlobStore", "OrderedStore"]),
         ("Frontends/Kit", ["HTTPTypes"]),
-        ("Frontends/Parsing", ["CZlib"]),
+        ("Frontends/Parsing", ["CLzma", "CZlib"]),
         ("Outbound/Outbound", ["CCurl"]),
         ("Access/Access", ["CArgon2", "Catalog", "Parsing", "Crypto"]),
         ("Registry", ["FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Outbound", "HTTPTypes"]),

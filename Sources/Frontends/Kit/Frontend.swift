@@ -30,6 +30,9 @@ public protocol Frontend: Sendable {
     /// - Throws: `notFound` when the facts hold no such thing.
     func render(_ view: View, from facts: Facts, in context: RenderContext, into page: inout Page) throws(RegistryError)
 
+    /// How documents over the whole repository are made; nil for formats whose clients read none.
+    var indexing: (any Indexing)? { get }
+
     /// Bytes at a path become a release: what REST, migration and replication put, and where native publishing ends as well.
     /// May read the bytes (an archive's own metadata) through `workshop`.
     /// - Throws: `invalid` when the bytes are not what the format keeps at that path.
@@ -49,6 +52,7 @@ extension Frontend {
     }
     public func source(of scope: Scope) -> View? { nil }
     public func tokenName(of match: Match) -> String? { nil }
+    public var indexing: (any Indexing)? { nil }
 }
 
 /// The edit that makes bytes a release, and the path they are found at afterwards (the format's own, not always the one asked for).
@@ -162,6 +166,8 @@ public struct View: Sendable, Hashable {
     public var variant: String
     /// Request fields that chose the variant (`Vary`, RFC 9110 section 12.5.5).
     public var vary: String?
+    /// The document belongs to an edition (`Indexing`): it is assembled by the engine, not rendered by `render`.
+    public var part: EditionPart?
 
     public init(name: String, scope: Scope, variant: String = "", vary: String? = nil) {
         self.name = name
@@ -170,11 +176,18 @@ public struct View: Sendable, Hashable {
         self.vary = vary
     }
 
+    /// A document of an edition.
+    /// - Parameter name: the path below the repository, as the client asks for it: what a remote's upstream has it under.
+    public init(name: String, part: EditionPart) {
+        self.init(name: name, scope: .everything)
+        self.part = part
+    }
+
     /// The document behind all variants, as a key: `simple-project/requests`.
     public var identity: String {
         switch scope {
         case .package(let package), .tags(let package): "\(name)/\(package.text)"
-        case .packages: name
+        case .packages, .everything: name
         case .linked(let package, let relation, let target): "\(name)/\(package.text)/\(relation)/\(target)"
         }
     }

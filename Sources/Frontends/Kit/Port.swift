@@ -23,7 +23,8 @@ public protocol RepositoryPort: Workshop {
     var caller: CallerName { get }
     var context: RenderContext { get }
 
-    /// Facts the caller may see; of a virtual repository the union of its members'. Paged by name except for `.package`.
+    /// Facts the caller may see; of a virtual repository the union of its members'. Paged by name except for `.package`, by package name for
+    /// `.everything`.
     func facts(in scope: Scope, after: String?, limit: Int) async throws(RegistryError) -> Facts
     func version(_ name: VersionName, of package: PackageName) async throws(RegistryError) -> Version?
     func tag(_ name: TagName, of package: PackageName) async throws(RegistryError) -> Tag?
@@ -47,6 +48,9 @@ public protocol RepositoryPort: Workshop {
 
     /// The bytes of another repository's asset, for a cross-repository mount: needs read there; nil when not allowed or absent, alike.
     func link(_ path: AssetPath, from other: RepositoryKey) async throws(RegistryError) -> (any StagedBytes)?
+
+    /// The public half of the key that signs the repository's documents, in ASCII armour; nil when it has none.
+    func publicKey() async throws(RegistryError) -> [UInt8]?
 
     /// Authority that only the body reveals.
     func require(_ permission: Permission) async throws(RegistryError)

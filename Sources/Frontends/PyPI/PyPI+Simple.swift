@@ -13,7 +13,7 @@ extension PyPIFrontend {
         switch view.scope {
         case .packages: renderIndex(facts, as: representation, into: &page)
         case .package(let name): try renderProject(name, facts, as: representation, in: context, into: &page)
-        case .tags, .linked: throw RegistryError(.notFound, subject: .request, reason: "there is no such page")
+        default: throw RegistryError(.notFound, subject: .request, reason: "there is no such page")
         }
     }
 
@@ -141,7 +141,7 @@ extension PyPIFrontend {
         case .package(let project):
             facts.packages = [Package(id: EntityID(high: 0, low: 0), name: project, created: Timestamp(milliseconds: 0))]
             facts.listed = isJSON ? try files(of: project, json: document) : try files(of: project, html: document)
-        case .tags, .linked: throw RegistryError(.unsupported, subject: .request, reason: "an upstream has no such page")
+        default: throw RegistryError(.unsupported, subject: .request, reason: "an upstream has no such page")
         }
     }
 

@@ -42,7 +42,7 @@ public struct PyPIFrontend: Frontend {
             switch view.scope {
             case .packages: return UpstreamRequest(url: "simple/", accept: accept)
             case .package(let project): return UpstreamRequest(url: "simple/\(Percent.encode(project.text, in: .strict))/", accept: accept)
-            case .tags, .linked: return nil
+            default: return nil
             }
         case .file(let path):
             if let file = facts.listed.first(where: { $0.path == path }) {

@@ -187,14 +187,17 @@ struct CatalogRows {
     func facts(of name: PackageName, in id: RepositoryID) throws(RegistryError) -> Facts {
         var facts = Facts()
         facts.revision = try head()
-        guard let package = try package(name, in: id) else { return facts }
-        facts.packages = [package]
-        facts.versions = try versions(of: name, in: id)
-        for path in try assetPaths(of: name, nil, in: id) {
+        if let package = try package(name, in: id) { try append(package, to: &facts, in: id) }
+        return facts
+    }
+
+    func append(_ package: Package, to facts: inout Facts, in id: RepositoryID) throws(RegistryError) {
+        facts.packages.append(package)
+        facts.versions += try versions(of: package.name, in: id)
+        for path in try assetPaths(of: package.name, nil, in: id) {
             if let stored = try asset(at: path, in: id) { facts.assets.append(stored.asset) }
         }
-        facts.tags = try tags(of: name, in: id)
-        facts.links = try links(of: name, in: id)
-        return facts
+        facts.tags += try tags(of: package.name, in: id)
+        facts.links += try links(of: package.name, in: id)
     }
 }

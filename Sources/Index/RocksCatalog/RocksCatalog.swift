@@ -209,6 +209,10 @@ public final class RocksCatalog: HotCatalog {
             switch scope {
             case .package(let name): return try rows.facts(of: name, in: repository)
             case .packages: facts.packages = try rows.packages(in: repository, after: after, limit: limit)
+            case .everything:
+                for package in try rows.packages(in: repository, after: after, limit: limit) {
+                    try rows.append(package, to: &facts, in: repository)
+                }
             case .tags(let package): facts.tags = try rows.tags(of: package, in: repository, after: after, limit: limit)
             case .linked(let package, let relation, let target):
                 facts.links = try rows.links(of: package, in: repository, relation: relation, target: target, after: after, limit: limit)
