@@ -15,6 +15,16 @@ enum Conditional {
         var bytes: Range<Int64>?
         /// nil: unknown (a stream), or a status that has none.
         var contentLength: Int64?
+
+        /// What the log says of a condition that did not hold; nil when none failed.
+        var refusal: RegistryError? {
+            switch status {
+            case .rangeNotSatisfiable:
+                RegistryError(.rangeUnsatisfiable, subject: .request, reason: "the range lies outside the content: \(fields[.contentRange] ?? "")")
+            case .preconditionFailed: RegistryError(.conflict, subject: .request, reason: "the content is not the one the condition names")
+            default: nil
+            }
+        }
     }
 
     static func evaluate(_ head: RequestHead, _ response: Response) -> Plan {

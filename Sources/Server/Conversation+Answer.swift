@@ -115,7 +115,7 @@ extension Conversation {
         exchange.arrivals?.abandon()
         exchange.answer = .sending
         exchange.status = plan.status.code
-        exchange.failure = response.failure
+        exchange.failure = response.failure ?? plan.refusal
         if !exchange.isReceived, !exchange.isWorthDiscarding(shared.options.discardBytesMax) { exchange.closes = true }
         if plan.bytes != nil, plan.contentLength == nil, exchange.version.isBefore11 { exchange.closes = true }
         if plan.bytes != nil { exchange.bytesOwed = plan.contentLength }

@@ -45,7 +45,7 @@ import Testing
         #expect(try await refusal { try await house.access.authenticate(.bearer(text)) } == Self.bad)
     }
 
-    @Test("revoking a token under load is effective on the next request, with a warm cache", .timeLimit(.minutes(1)))
+    @Test("revoking a token under load is effective on the next request, with a warm cache", .timeLimit(.minutes(10)))
     func revocation() async throws {
         let house = try House()
         let ada = try await house.user("ada")

@@ -69,7 +69,7 @@ import Testing
         #expect(try await CatalogPicture(of: catalog) == CatalogPicture(of: model), "seed \(seed)")
     }
 
-    @Test("a copy taken under load opens as a prefix of the log, whole", .timeLimit(.minutes(1))) func crash() async throws {
+    @Test("a copy taken under load opens as a prefix of the log, whole", .timeLimit(.minutes(10))) func crash() async throws {
         let seed = SeededRandom.runSeed
         print("GRANARY_SEED=\(seed)")
         let home = try await RocksHome()

@@ -87,17 +87,33 @@ conclude() {
 
 http() { curl -sS --max-time 120 -o "$scratch/body" -D "$scratch/headers" -w '%{http_code}' "$@"; }
 
-# status CODE CURL-ARGUMENTS...: CODE may be a pattern (20[01]).
+# status CODE CURL-ARGUMENTS...: CODE may be a pattern (20[01]). Whatever Granary refuses, its log must say why.
 status() {
     local wanted=$1 got
     shift
     got=$(http "$@") || { echo "curl failed: $got"; return 1; }
-    [[ $got =~ ^($wanted)$ ]] && return
+    if [[ $got =~ ^($wanted)$ ]]; then
+        [[ $got != [45]?? ]] || log_says_why
+        return
+    fi
     printf 'status %s, wanted %s, for %s\n' "$got" "$wanted" "${*: -1}"
     cat "$scratch/headers"
     head -c 1000 "$scratch/body"
     return 1
 }
+
+# The log has a line for the last answer, found by its request id, with a code and a reason. What is not Granary's answer has no such id.
+log_says_why() {
+    local id
+    id=$(header X-Correlation-ID)
+    [[ -n $id ]] || return 0
+    # The line follows the answer.
+    wait_until 5 logged "$id" && return
+    echo "the log does not say why request $id failed"
+    grep -F "$id" "$server_log"
+    return 1
+}
+logged() { grep -F "\"request\":\"$1\"" "$server_log" | grep -F '"request failed"' | grep -E '"code":"[^"]+"' | grep -qE '"reason":"[^"]+"'; }
 
 # The value of a header of the last answer; with several of one name, each on a line.
 header() { tr -d '\r' <"$scratch/headers" | sed -n "s/^$1: *//Ip"; }

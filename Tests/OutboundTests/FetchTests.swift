@@ -227,7 +227,7 @@ struct FetchTests {
             var request = local(server.url("/up"), .post)
             request.body = Body(length: nil, source: PatternSource(1 << 40))
             let upload = Task { [request] in try await client.fetch(request) }
-            #expect(await server.reaches { $0.connections == round })
+            #expect(await server.reaches { $0.connections >= round })
             upload.cancel()
             #expect(await failure { _ = try await upload.value }?.code == .unavailable)
             #expect(await server.reaches { $0.open == 0 })

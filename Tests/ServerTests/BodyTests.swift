@@ -7,7 +7,7 @@ import Testing
 
 @testable import Server
 
-@Suite("Request bodies", .timeLimit(.minutes(1)))
+@Suite("Request bodies", .timeLimit(.minutes(10)))
 struct BodyTests {
     static let text = Array(String(repeating: "granary ", count: 40_000).utf8)
 

@@ -6,7 +6,7 @@ import Server
 import Synchronization
 import Testing
 
-@Suite("Connections", .timeLimit(.minutes(1)))
+@Suite("Connections", .timeLimit(.minutes(10)))
 struct ConnectionTests {
     @Test("one connection carries request after request")
     func keepAlive() async throws {
@@ -86,18 +86,30 @@ struct ConnectionTests {
     @Test("a head that does not end in time is answered 408, a silent connection is closed")
     func slowHead() async throws {
         try await withServer(TestResponder.standard, { $0.headerSeconds = 4 }) { _, port in
-            let slow = try await RawClient.connect(to: port)
-            try await slow.send("GET /later HTTP/1.1\r\nHost")
-            #expect(try await slow.reply().status == 408)
-            #expect(await slow.readToEnd() == [])
+            try await timesOut(port) { try await $0.send("GET /later HTTP/1.1\r\nHost") }
             let silent = try await RawClient.connect(to: port)
             #expect(await silent.readToEnd() == [])
             // On a connection that was used already, too.
-            let second = try await RawClient.connect(to: port)
-            _ = try await second.ask("GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
-            try await second.send("G")
-            #expect(try await second.reply().status == 408)
+            try await timesOut(port) { client in
+                _ = try await client.ask("GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
+                try await client.send("G")
+            }
         }
+    }
+
+    /// A client that is itself too slow to begin sees its connection closed, as a silent one: then another one tries.
+    private func timesOut(_ port: Int, after begin: (RawClient) async throws -> Void) async throws {
+        var outcomes: [String] = []
+        for _ in 0..<5 {
+            let client = try await RawClient.connect(to: port)
+            do {
+                try await begin(client)
+                #expect(try await client.reply().status == 408)
+                #expect(await client.readToEnd() == [])
+                return
+            } catch { outcomes.append("\(error)") }
+        }
+        Issue.record("never answered: \(outcomes)")
     }
 
     @Test("an idle connection is closed")
@@ -139,14 +151,16 @@ struct ConnectionTests {
             await gate.wait()
             return .text("finished")
         })
-        try await withServer(responder, { $0.gracefulSeconds = 20 }) { server, port in
-            let idle = try await RawClient.connect(to: port)
-            let busy = try await RawClient.connect(to: port)
+        // An address of its own: the port of the stopped server must not become that of another test's.
+        let host = "127.0.77.1"
+        try await withServer(responder, { ($0.gracefulSeconds, $0.host) = (300, host) }) { server, port in
+            let idle = try await RawClient.connect(to: port, at: host)
+            let busy = try await RawClient.connect(to: port, at: host)
             try await busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             await began.wait()
             async let stopped: Void = server.stop()
             #expect(await idle.readToEnd() == [])
-            await #expect(throws: (any Error).self) { try await RawClient.connect(to: port) }
+            await #expect(throws: (any Error).self) { try await RawClient.connect(to: port, at: host) }
             gate.open()
             let reply = try await busy.reply()
             #expect(reply.body == "finished")

@@ -9,7 +9,7 @@ import Testing
 
 @testable import Server
 
-@Suite("Content on its way out", .timeLimit(.minutes(2)))
+@Suite("Content on its way out", .timeLimit(.minutes(10)))
 struct ContentTests {
     /// A file of bytes that differ everywhere, open.
     static func file(_ bytes: [UInt8], in directory: TemporaryDirectory) throws -> OpenFile {

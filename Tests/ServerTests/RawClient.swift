@@ -20,14 +20,14 @@ final class RawClient: Sendable {
         self.inbox = inbox
     }
 
-    static func connect(to port: Int, readsAtOnce: Bool = true) async throws -> RawClient {
+    static func connect(to port: Int, at host: String = "127.0.0.1", readsAtOnce: Bool = true) async throws -> RawClient {
         let inbox = Inbox()
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .channelOption(.autoRead, value: readsAtOnce)
             .channelOption(.allowRemoteHalfClosure, value: true)
             .channelOption(.maxMessagesPerRead, value: 1)
             .channelInitializer { channel in channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(inbox) } }
-            .connect(host: "127.0.0.1", port: port).get()
+            .connect(host: host, port: port).get()
         return RawClient(channel, inbox)
     }
 

@@ -6,7 +6,7 @@ import Server
 import Synchronization
 import Testing
 
-@Suite("Ambiguous requests", .timeLimit(.minutes(1)))
+@Suite("Ambiguous requests", .timeLimit(.minutes(10)))
 struct SmugglingTests {
     struct Vector: Sendable, CustomTestStringConvertible {
         var name: String

@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 @Suite(
-    "TLS and HTTP/2", .timeLimit(.minutes(2)),
+    "TLS and HTTP/2", .timeLimit(.minutes(10)),
     .enabled("needs openssl and curl") { Command.path(of: "openssl") != nil && Command.path(of: "curl") != nil })
 struct TLSTests {
     /// A throw-away certificate for 127.0.0.1, which is its own authority.

@@ -176,7 +176,7 @@ public final class ScriptedServer: Sendable {
 
     /// Looks until the counts are as wanted, for at most so many seconds.
     /// - Returns: whether they became so.
-    public func reaches(seconds: Int = 20, _ isWanted: (Counts) -> Bool) async -> Bool {
+    public func reaches(seconds: Int = 120, _ isWanted: (Counts) -> Bool) async -> Bool {
         let deadline = ContinuousClock.now + .seconds(seconds)
         while !isWanted(counts) {
             guard ContinuousClock.now < deadline else { return false }
