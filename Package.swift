@@ -73,7 +73,8 @@ let package = Package(
         room("FrontendKit", in: "Frontends/Kit", ["Core", .httpTypes, .nioCore]),
         library("CZlib", in: "Frontends/CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         library("CLzma", in: "Frontends/CLzma", pkgConfig: "liblzma", apt: "liblzma-dev"),
-        room("Parsing", in: "Frontends/Parsing", ["CLzma", "CZlib", "Core", .nioCore]),
+        library("CZstd", in: "Frontends/CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
+        room("Parsing", in: "Frontends/Parsing", ["CLzma", "CZlib", "CZstd", "Core", .nioCore]),
 
         // The outgoing client.
         library("CCurlSystem", in: "Outbound/CCurlSystem", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
@@ -84,6 +85,10 @@ let package = Package(
         library("CArgon2", in: "Access/CArgon2", pkgConfig: "libargon2", apt: "libargon2-dev"),
         room("Access", in: "Access/Access", ["CArgon2", "Core", "Catalog", "Parsing", .crypto, .logging]),
 
+        // What signs the documents we publish.
+        library("CRnp", in: "Inspection/CRnp", pkgConfig: "librnp", apt: "librnp-dev"),
+        room("OpenPGP", in: "Inspection/OpenPGP", ["CRnp", "Core"]),
+
         // The engine, the sockets, the control plane.
         room("Registry", ["Core", "FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Outbound", .httpTypes, .nioCore, .logging]),
         room("Server", ["Core", "FrontendKit", .nioCore, .nioPosix, .nioHTTP1, .nioHTTP2, .nioSSL, .httpTypes, .logging]),
@@ -92,7 +97,7 @@ let package = Package(
             name: "granary",
             dependencies: [
                 "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "FrontendKit", "Outbound", "Access", "Registry", "Server",
-                "AdminAPI", .yams, .arguments, .logging, .nioCore, .nioPosix,
+                "AdminAPI", "OpenPGP", .yams, .arguments, .logging, .nioCore, .nioPosix,
             ] + formats.map { .init(stringLiteral: $0) },
             path: "Sources/granary",
             swiftSettings: strict
@@ -108,7 +113,7 @@ let package = Package(
             name: "TestHouse",
             dependencies: [
                 "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "FrontendKit", "Parsing", "Outbound", "Access", "Registry",
-                "AdminAPI",
+                "AdminAPI", "OpenPGP",
                 "TestSupport", .nioCore, .httpTypes, .logging,
             ] + formats.map { .init(stringLiteral: $0) },
             path: "Tests/House", swiftSettings: strict),
@@ -118,6 +123,7 @@ let package = Package(
         tests("ParsingTests", ["Core", "Parsing", .nioCore]),
         tests("FrontendKitTests", ["Core", "FrontendKit", .httpTypes]),
         tests("OutboundTests", ["Core", "Outbound", "TestSupport", .nioCore, .logging]),
+        tests("OpenPGPTests", ["Core", "OpenPGP", "TestSupport"]),
         tests("AccessTests", ["Core", "Catalog", "Parsing", "Access", "TestSupport", .crypto, .logging]),
         tests(
             "RegistryTests",

@@ -167,6 +167,42 @@ import Testing
         #expect((1000..<6000).contains(refused))
     }
 
+    @Test("ar, control data, Debian versions and clearsigned text")
+    func debian() {
+        let archive = ArAndExpansion.ar([("debian-binary", Array("2.0\n".utf8)), ("control.tar", Array(repeating: 7, count: 99))])
+        let signed =
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nSource: a\nFiles:\n 00 1 a\n\n-----BEGIN PGP SIGNATURE-----\n\nAA\n-----END PGP SIGNATURE-----\n"
+        var refused = refusals(of: [archive], rounds: 4000) { bytes throws(RegistryError) in
+            for member in try ArArchive(content(bytes)).members { _ = try ByteRegion(content(bytes), member.content).bytes(at: 0, count: 200) }
+        }
+        refused += refusals(of: [Array(signed.utf8)], rounds: 4000) { bytes throws(RegistryError) in
+            _ = try Deb822.one(try Clearsigned.content(of: bytes))
+        }
+        refused += refusals(of: [Array("1:2.36~rc1-9+deb12u14".utf8)], rounds: 4000) { bytes throws(RegistryError) in
+            guard let version = DebianVersion(String(decoding: bytes, as: UTF8.self)) else {
+                throw RegistryError(.invalid, subject: .request, reason: "")
+            }
+            #expect(version == version && !(version < version))
+        }
+        #expect((2000..<12_000).contains(refused))
+    }
+
+    @Test("xz and zstd streams", .enabled(if: hasPython, "python3 makes the archives"))
+    func expansions() throws {
+        let xz = try #require(python("import sys, lzma; sys.stdout.buffer.write(lzma.compress(bytes(range(256)) * 8))"))
+        let zstd = python(
+            "import sys, subprocess; sys.stdout.buffer.write(subprocess.run(['zstd', '-c'], input=bytes(range(256)) * 8, stdout=subprocess.PIPE, check=True).stdout)"
+        )
+        var refused = refusals(of: [xz], rounds: 3000) { bytes throws(RegistryError) in _ = try Expansion.xz.expand(content(bytes), bytesMax: 1 << 20)
+        }
+        if let zstd {
+            refused += refusals(of: [zstd], rounds: 3000) { bytes throws(RegistryError) in
+                _ = try Expansion.zstd.expand(content(bytes), bytesMax: 1 << 20)
+            }
+        }
+        #expect((1000..<6001).contains(refused))
+    }
+
     @Test("core metadata, versions and file names")
     func pythonTexts() {
         let texts = [
