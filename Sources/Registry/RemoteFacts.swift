@@ -51,6 +51,13 @@ extension Facts {
             part.tags = tags.filter { $0.package == name }
             part.links = links.filter { $0.package == name }
             part.listed = listed.filter { $0.package == name }
+        case .everything:
+            part.packages = inside(.packages, after: after, limit: limit).packages
+            let names = Set(part.packages.map(\.name))
+            part.versions = versions.filter { names.contains($0.package) }
+            part.tags = tags.filter { names.contains($0.package) }
+            part.links = links.filter { names.contains($0.package) }
+            part.listed = listed.filter { names.contains($0.package) }
         case .packages:
             part.packages = Array(packages.filter { isAfter($0.name.text) }.sorted { $0.name < $1.name }.prefix(limit))
         case .tags(let name):

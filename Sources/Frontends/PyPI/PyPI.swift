@@ -61,7 +61,7 @@ public struct PyPIFrontend: Frontend {
         switch scope {
         case .packages: View(name: "simple-index", scope: scope)
         case .package: View(name: "simple-project", scope: scope)
-        case .tags, .linked: nil
+        default: nil
         }
     }
 
