@@ -119,6 +119,24 @@ extension RandomAccessBytes {
     }
 }
 
+extension RandomAccessBytes {
+    /// The same, ready to leave.
+    public func buffer(at offset: Int64, count: Int) throws(RegistryError) -> ByteBuffer {
+        guard count > 0 else { return ByteBuffer() }
+        var buffer = ByteBufferAllocator().buffer(capacity: count)
+        var failure: RegistryError?
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { target in
+            let target = unsafe UnsafeMutableRawBufferPointer(rebasing: target[..<count])
+            do throws(RegistryError) { return try unsafe read(at: offset, into: target) } catch {
+                failure = error
+                return 0
+            }
+        }
+        if let failure { throw failure }
+        return buffer
+    }
+}
+
 /// A file a commit must bring to disk. One object per file, so that a group commit syncs each once.
 public protocol SyncableFile: AnyObject, Sendable {
     /// Bytes and name are durable afterwards. A failure poisons the store: fsync is never retried (a retry may lie).

@@ -13,14 +13,14 @@ extension Registry {
         let repository = session.authorized.repository
         switch route.kind {
         case .file(let file):
-            let asset = try await asset(for: file, request, in: session)
+            let found = try await self.file(for: file, request, in: session)
             return try await fileResponse(
-                asset, session.authorized, fields: file.fields(asset), isPointer: file.freshness == .pointer, head: request.head)
+                found, session.authorized, isPointer: file.freshness == .pointer, head: request.head, fields: file.fields)
         case .view(let identify):
             let view = try identify(request)
             if repository.kind == .remote, route.options.contains(.verbatim) {
-                let asset = try await verbatimAsset(of: view, in: session)
-                return try await fileResponse(asset, session.authorized, fields: [:], isPointer: true, head: request.head)
+                let copy = try await verbatimFile(of: view, mayArrive: mayArrive(request.head), in: session)
+                return try await fileResponse(copy, session.authorized, isPointer: true, head: request.head) { _ in [:] }
             }
             return try await viewResponse(view, in: session, head: request.head)
         case .answer(let compute):
@@ -51,7 +51,10 @@ extension Registry {
         }
     }
 
-    private func asset(for file: FileRoute, _ request: Request, in session: RepositorySession) async throws(RegistryError) -> Asset {
+    /// HEAD and ranges are answered from the whole.
+    private func mayArrive(_ head: RequestHead) -> Bool { head.method == .get && head.fields[.range] == nil }
+
+    private func file(for file: FileRoute, _ request: Request, in session: RepositorySession) async throws(RegistryError) -> RemoteFile {
         let repository = session.authorized.repository
         let target = try file.locate(request.match)
         let absent = RegistryError(.notFound, subject: .path(request.head.path.description), reason: "\(repository.key) has no such file")
@@ -60,7 +63,7 @@ extension Registry {
             guard let path = try await path(of: target, in: repository), let asset = try await catalog.asset(at: path, in: repository.id) else {
                 throw absent
             }
-            return asset
+            return .held(asset)
         case .remote:
             let path: AssetPath
             switch target {
@@ -69,7 +72,8 @@ extension Registry {
             }
             let listing: View?
             if let listedIn = file.listedIn { listing = try listedIn(request.match) } else { listing = nil }
-            return try await remoteAsset(at: path, listedIn: listing, freshness: file.freshness, in: session)
+            return try await remoteFile(
+                at: path, listedIn: listing, freshness: file.freshness, mayArrive: mayArrive(request.head), in: session)
         case .virtual:
             throw absent
         }

@@ -45,7 +45,7 @@ public final class Registry: Sendable {
     let views: ViewCache
     let sealer: Sealer
     let indexFetches = SingleFlight<String, LearnedPage>()
-    let fileFetches = SingleFlight<String, Asset>()
+    let fileFlights = FileFlights()
     let absences = Absences()
     let learnedFacts: LearnedFactsCache
     /// Files served since the server started, by asset; `flushDownloads` brings them to the catalog.

@@ -9,44 +9,70 @@ import Outbound
 // Files of an upstream: fetched once for everybody who waits, checked against the digest the index published before anything is kept.
 
 extension Registry {
-    /// A file of the upstream: the copy we hold, else fetched once for everybody who waits.
-    /// - Parameter refresh: upstream is asked even about a copy that is still fresh, unless it was asked a moment ago.
-    func remoteAsset(
-        at path: AssetPath, listedIn view: View?, freshness: FileRoute.Freshness, refresh: Bool = false, in session: RepositorySession
-    ) async throws(RegistryError) -> Asset {
+    /// A file of the upstream: the copy we hold, else fetched once for everybody who wants it.
+    /// - Parameters:
+    ///   - refresh: upstream is asked even about a copy that is still fresh, unless it was asked a moment ago.
+    ///   - mayArrive: the caller can send a file that is still on its way.
+    func remoteFile(
+        at path: AssetPath, listedIn view: View?, freshness: FileRoute.Freshness, refresh: Bool = false, mayArrive: Bool,
+        in session: RepositorySession
+    ) async throws(RegistryError) -> RemoteFile {
         let repository = session.authorized.repository
         let held = try await catalog.asset(at: path, in: repository.id)
-        if freshness == .immutable, let held { return held }
+        if freshness == .immutable, let held { return .held(held) }
         let name = "\(repository.id) \(path)"
         if absences.contains(name, at: world.now()) { throw absent(path, in: repository) }
         do throws(RegistryError) {
-            return try await fileFetches.run(name) { () async throws(RegistryError) -> Asset in
-                try await self.current(path, listedIn: view, freshness, refresh: refresh, in: session)
+            let flight = fileFlights.join(name) { (flight) async throws(RegistryError) -> Asset in
+                try await self.current(path, listedIn: view, freshness, refresh: refresh, in: session, arrivingIn: flight)
             }
+            // With an old copy at hand the new one is waited for: should it fail, the old one is served.
+            if mayArrive, held == nil, let head = try await flight.begun(), isWorthFollowing(head, freshness) { return .arriving(flight, head) }
+            return .held(try await flight.asset())
         } catch {
+            let error = Registry.passing(error)
             if let held, Registry.isUpstreamFailure(error) {
                 log.warning(
                     "upstream failed, stale file served",
                     metadata: ["repository": "\(repository.key)", "path": "\(path)", "error": "\(error)", "request": "\(session.requestID)"])
-                return held
+                return .held(held)
             }
             if error.code == .notFound { absences.remember(name, until: world.now().adding(seconds: options.absenceSeconds)) }
             throw error
         }
     }
 
+    /// The same, waited for.
+    func remoteAsset(
+        at path: AssetPath, listedIn view: View?, freshness: FileRoute.Freshness, refresh: Bool = false, in session: RepositorySession
+    ) async throws(RegistryError) -> Asset {
+        let file = try await remoteFile(at: path, listedIn: view, freshness: freshness, refresh: refresh, mayArrive: false, in: session)
+        switch file {
+        case .held(let asset): return asset
+        case .arriving(let flight, _): return try await flight.asset()
+        }
+    }
+
+    /// A small file is here before its head would be out. And what no index names by its SHA-256 is sent with that once it is known, unless it
+    /// is long; a pointer always, since clients go by what it is now.
+    private func isWorthFollowing(_ head: FileFlight.Head, _ freshness: FileRoute.Freshness) -> Bool {
+        guard head.blob == nil else { return head.length.map { $0 > 64 << 10 } ?? true }
+        return freshness == .immutable && head.length.map { $0 > 256 << 10 } ?? true
+    }
+
     /// The upstream's own document behind a view, as it came.
-    func verbatimAsset(of view: View, in session: RepositorySession) async throws(RegistryError) -> Asset {
+    func verbatimFile(of view: View, mayArrive: Bool, in session: RepositorySession) async throws(RegistryError) -> RemoteFile {
         let repository = session.authorized.repository
         let upstream = try upstream(of: repository)
         guard let wanted = session.frontend.upstream(for: .view(view), given: Facts(), at: upstream), let copy = wanted.copy else {
             throw RegistryError(.notFound, subject: .repository(repository.key.text), reason: "upstream has no \(view.name)")
         }
-        return try await remoteAsset(at: copy, listedIn: wanted.listedIn, freshness: .pointer, in: session)
+        return try await remoteFile(at: copy, listedIn: wanted.listedIn, freshness: .pointer, mayArrive: mayArrive, in: session)
     }
 
     private func current(
-        _ path: AssetPath, listedIn view: View?, _ freshness: FileRoute.Freshness, refresh: Bool, in session: RepositorySession
+        _ path: AssetPath, listedIn view: View?, _ freshness: FileRoute.Freshness, refresh: Bool, in session: RepositorySession,
+        arrivingIn flight: FileFlight
     ) async throws(RegistryError) -> Asset {
         let repository = session.authorized.repository
         // Asked again here: an earlier flight may have ended between the caller's look and this one's start.
@@ -58,7 +84,7 @@ extension Registry {
         if view == nil, !isForced, let held, let known, isFresh(known, in: repository) { return held }
         let (wanted, listed) = try await listing(of: path, in: view, refresh: refresh, session)
         if let held, !wanted.expected.isEmpty, wanted.expected.allSatisfy({ held.digest($0.algorithm) == $0 }) { return held }
-        return try await fetch(path, wanted, listed, freshness, holding: held, known, in: session)
+        return try await fetch(path, wanted, listed, freshness, holding: held, known, in: session, arrivingIn: flight)
     }
 
     /// The row that keeps a pointer's validator: a page without facts, under a name that no view has.
@@ -94,7 +120,7 @@ extension Registry {
 
     private func fetch(
         _ path: AssetPath, _ wanted: UpstreamRequest, _ listed: ListedFile?, _ freshness: FileRoute.Freshness, holding held: Asset?,
-        _ known: LearnedPage?, in session: RepositorySession
+        _ known: LearnedPage?, in session: RepositorySession, arrivingIn flight: FileFlight
     ) async throws(RegistryError) -> Asset {
         let repository = session.authorized.repository
         if let size = wanted.expectedSize { try await refuseOverQuota(size, in: repository) }
@@ -121,13 +147,17 @@ extension Registry {
         case 404, 410: throw absent(path, in: repository)
         default: throw unexpected(answer.status, from: repository)
         }
+        if wanted.expectedSize == nil { try await refuseOverQuota(answer.body.length, in: repository) }
+        let contentType = inertType(answer["Content-Type"])
         let staging = try blobs.stage(expectedLength: answer.body.length, digests: DigestSet(wanted.expected.map(\.algorithm)))
-        try await answer.body.drain(into: staging)
-        let staged = try await staging.finish()
+        flight.begin(FileFlight.Head(path: path, contentType: contentType, length: answer.body.length, expected: wanted.expected), into: staging)
+        try await answer.body.drain(into: FlightSink(flight, staging))
+        let staged = try await flight.finish(staging)
         try verify(staged, against: wanted, of: path, from: repository)
+        try await gate(staged.id, as: path)
         var kept = AssetDraft(
-            path: path, blob: staged.id, size: staged.size, digests: staged.digests, contentType: inertType(answer["Content-Type"]),
-            package: listed?.package, version: listed?.version, attributes: listed?.attributes ?? [:])
+            path: path, blob: staged.id, size: staged.size, digests: staged.digests, contentType: contentType, package: listed?.package,
+            version: listed?.version, attributes: listed?.attributes ?? [:])
         var edit = Edit(mutations: [.putAsset(kept, overwrite: .allowed)])
         if let twin = wanted.alsoAt?(staged.id), twin != path {
             kept.path = twin
@@ -165,4 +195,12 @@ extension Registry {
         }
         return contentType
     }
+}
+
+/// A file of an upstream.
+enum RemoteFile: Sendable {
+    /// Here, or not to be had better.
+    case held(Asset)
+    /// On its way: its bytes can be read along.
+    case arriving(FileFlight, FileFlight.Head)
 }

@@ -40,12 +40,46 @@ extension Registry {
         var all: HTTPFields = [
             .contentType: asset.contentType, .checksumSHA256: asset.blob.hex, .contentSecurityPolicy: "default-src 'none'; sandbox",
         ]
-        let visibility = authorized.repository.isPublic ? "public" : "private"
-        all[.cacheControl] = isPointer ? "\(visibility), no-cache" : "\(visibility), max-age=31536000, immutable"
+        all[.cacheControl] = cacheControl(authorized, isPointer: isPointer)
         for field in fields { all[field.name] = field.value }
         let validator = Response.Validator(etag: "\"\(asset.blob.hex)\"", lastModified: asset.created)
         if DownloadCounter.counts(head, validator) { downloads.add(asset.path, in: authorized.repository.id) }
         return Response(.ok, fields: all, content: .blob(content), validator: validator)
+    }
+
+    /// A file of a remote, whether it is here or still arriving.
+    func fileResponse(
+        _ file: RemoteFile, _ authorized: Authorized, isPointer: Bool, head: RequestHead, fields: @Sendable (Asset) -> HTTPFields
+    ) async throws(RegistryError) -> Response {
+        switch file {
+        case .held(let asset): return try await fileResponse(asset, authorized, fields: fields(asset), isPointer: isPointer, head: head)
+        case .arriving(let flight, let known):
+            var response = Response(
+                .ok, fields: [.contentType: known.contentType], content: .stream(Body(length: known.length, source: FlightReader(flight))))
+            response.fields[.contentSecurityPolicy] = "default-src 'none'; sandbox"
+            response.fields[.cacheControl] = cacheControl(authorized, isPointer: isPointer)
+            guard let blob = known.blob else {
+                downloads.add(known.path, in: authorized.repository.id)
+                return response
+            }
+            try await gate(blob, as: known.path)
+            // As it will be kept.
+            let asset = Asset(
+                id: EntityID(high: 0, low: 0), path: known.path, blob: blob, size: known.length ?? 0,
+                digests: known.expected.filter { $0 != blob.digest },
+                contentType: known.contentType, created: world.now(), creator: Actor.system.name)
+            response.fields[.checksumSHA256] = blob.hex
+            for field in fields(asset) { response.fields[field.name] = field.value }
+            let validator = Response.Validator(etag: "\"\(blob.hex)\"")
+            response.validator = validator
+            if DownloadCounter.counts(head, validator) { downloads.add(known.path, in: authorized.repository.id) }
+            return response
+        }
+    }
+
+    private func cacheControl(_ authorized: Authorized, isPointer: Bool) -> String {
+        let visibility = authorized.repository.isPublic ? "public" : "private"
+        return isPointer ? "\(visibility), no-cache" : "\(visibility), max-age=31536000, immutable"
     }
 
     /// The verdict gate: one place between resolve and reply, asked for every byte of every asset.

@@ -279,7 +279,13 @@ extension Conversation {
     private func startStream(_ response: Response, _ exchange: Exchange, _ done: CheckedContinuation<Bool, Never>) {
         guard self.exchange === exchange, exchange.answer == .awaited else { return done.resume(returning: false) }
         let plan = start(response, for: exchange)
-        if plan.bytes == nil { end(exchange) } else { watchAnswer() }
+        if plan.bytes == nil {
+            end(exchange)
+        } else {
+            watchAnswer()
+            // The content may be long in coming.
+            context?.flush()
+        }
         done.resume(returning: plan.bytes != nil)
     }
 

@@ -57,6 +57,36 @@ public final class Staging: ByteSink {
         }
     }
 
+    /// A copy of what has arrived from `offset` on, for those who read along: at most `count` bytes, fewer where they end. Blocks only for a
+    /// read of what was just written.
+    /// - Returns: nil once the staging is over.
+    public func arrived(at offset: Int64, upTo count: Int) throws(RegistryError) -> ByteBuffer? {
+        enum Place {
+            case memory(ByteBuffer)
+            case file(OpenFile, at: Int64, count: Int, keeping: AnyObject?)
+        }
+        let place: Place? = state.withLock { state in
+            let available = Int(max(0, min(Int64(count), state.received - offset)))
+            switch state.target {
+            case .gone: return nil
+            // Copied: a slice would make the next write copy all that is there.
+            case .memory(let buffer):
+                return .memory(ByteBuffer(bytes: buffer.viewBytes(at: buffer.readerIndex + Int(offset), length: available) ?? ByteBufferView()))
+            case .segment(let reservation):
+                return .file(
+                    reservation.segment.file, at: reservation.offset + Int64(RecordHeader.bytes) + offset, count: available, keeping: reservation)
+            case .file(let temporary, _): return .file(temporary.file, at: offset, count: available, keeping: temporary)
+            }
+        }
+        switch place {
+        case nil: return nil
+        case .memory(let copy)?: return copy
+        case .file(let file, let position, let wanted, let owner)?:
+            defer { withExtendedLifetime(owner) {} }
+            return try BlobContent(.extents([Extent(file: file, offset: position, length: Int64(wanted))])).buffer(at: 0, count: wanted)
+        }
+    }
+
     /// The bytes are complete: hashed, compared with what is stored, and given their place.
     /// - Throws: `invalid` when fewer bytes came than were announced.
     public func finish() async throws(RegistryError) -> any StagedBytes {
