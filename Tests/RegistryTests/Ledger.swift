@@ -51,7 +51,7 @@ struct Ledger: Frontend {
     func source(of scope: Scope) -> View? {
         switch scope {
         case .package(let name), .tags(let name): View(name: "signed", scope: .package(name))
-        case .packages, .linked: nil
+        default: nil
         }
     }
 
