@@ -49,4 +49,19 @@ struct MountSession: MountPort {
         let issued = try await registry.access.issueRegistryToken(for: caller, scopes: wanted)
         return TokenGrant(token: issued.token.revealed, expiresInSeconds: Int(issued.expiresIn), issued: registry.world.now())
     }
+
+    func logIn(_ name: String, password: String, label: String) async throws(RegistryError) -> String {
+        let caller = try await registry.access.authenticate(.basic(user: name, password: password))
+        guard let account = caller.account, caller.actor.name == name else {
+            throw RegistryError(.unauthenticated, subject: .account(name), reason: "these credentials are not those of \(name)")
+        }
+        let made = try await registry.access.createToken(
+            for: account, name: label, scopes: ["read:artifacts", "write:artifacts", "delete:artifacts"], expiresInDays: nil, by: caller,
+            requestID: head.requestID)
+        return made.text.revealed
+    }
+
+    func logOut(token: String) async throws(RegistryError) {
+        try await registry.access.revokeToken(text: token, by: authenticated, requestID: head.requestID)
+    }
 }

@@ -64,6 +64,10 @@ struct RepositorySession: RepositoryPort {
             let receiver = try MultipartReceiver(contentType: contentType, digests: digests, blobs: registry.blobs)
             try await body.drain(into: CappedSink(receiver, bytesMax: registry.options.uploadBytesMax))
             return try await receiver.finish()
+        case .json(let member, let isFile):
+            let receiver = JSONReceiver(filesIn: member, isFile: isFile, digests: digests, blobs: registry.blobs)
+            try await body.drain(into: CappedSink(receiver, bytesMax: registry.options.uploadBytesMax))
+            return try await receiver.finish()
         }
     }
 

@@ -89,7 +89,28 @@ public struct MemoryPort: RepositoryPort {
             return [Part(name: "", fileName: nil, contentType: nil, content: .staged(MemoryStaged(try await body.whole(), digests: digests)))]
         case .multipart(let contentType):
             return try await multipart(body, try Multipart.boundary(ofContentType: contentType), digests)
+        case .json(let member, let isFile):
+            return try await json(body, JSONFileMachine(member: member, isWanted: isFile), digests)
         }
+    }
+
+    private func json(_ body: Body, _ machine: JSONFileMachine, _ digests: DigestSet) async throws(RegistryError) -> [Part] {
+        var machine = machine
+        var files: [(name: String, bytes: [UInt8])] = []
+        while let slice = try await body.next() {
+            for event in try machine.receive(slice) {
+                switch event {
+                case .fileBegan(let name): files.append((name, []))
+                case .fileBytes(let bytes): files[files.count - 1].bytes += Array(bytes.readableBytesView)
+                case .fileEnded: break
+                }
+            }
+        }
+        try machine.end()
+        let staged = files.map {
+            Part(name: $0.name, fileName: $0.name, contentType: nil, content: .staged(MemoryStaged($0.bytes, digests: digests)))
+        }
+        return staged + [Part(name: "", fileName: nil, contentType: nil, content: .text(String(decoding: machine.rest, as: UTF8.self)))]
     }
 
     private func multipart(_ body: Body, _ boundary: String, _ digests: DigestSet) async throws(RegistryError) -> [Part] {
@@ -228,6 +249,20 @@ public struct MemoryMount: MountPort {
         }
         let text = ([login?.name ?? who.name] + granted).joined(separator: ";")
         return TokenGrant(token: text, expiresInSeconds: 300, issued: Timestamp(seconds: 1_800_000_000))
+    }
+}
+
+extension MemoryMount {
+    /// A readable stand-in again.
+    public func logIn(_ name: String, password: String, label: String) async throws(RegistryError) -> String {
+        guard password == "correct" else {
+            throw RegistryError(.unauthenticated, subject: .account(name), reason: "wrong name or password")
+        }
+        return "\(label) of \(name)"
+    }
+
+    public func logOut(token: String) async throws(RegistryError) {
+        guard token.hasSuffix(" of \(who.name)") else { throw RegistryError(.notFound, subject: .request, reason: "there is no such token") }
     }
 }
 

@@ -54,6 +54,15 @@ extension Access {
         try await commit([.deleteRecord(.token, id: recordID)], of: [account], by: actor, requestID: requestID)
     }
 
+    /// The same by the token's text, for one of the caller's own.
+    public func revokeToken(text: String, by caller: Caller, requestID: String) async throws(RegistryError) {
+        let record = try await catalog.record(.token, unique: APIToken.fingerprint(of: Secret(text)))
+        guard let token = try record.map({ (record) throws(RegistryError) in try APIToken(record) }), token.account == caller.account else {
+            throw RegistryError(.notFound, subject: .request, reason: "there is no such token")
+        }
+        try await revokeToken(token.id, of: token.account, by: caller.actor, requestID: requestID)
+    }
+
     /// A caller gives no more than they hold: an exchange may only shrink rights.
     private func checkMayMint(
         scopes: Set<TokenScope>?, repositories: Set<RepositoryID>?, for account: EntityID, by caller: Caller

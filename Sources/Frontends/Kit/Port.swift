@@ -71,6 +71,12 @@ public protocol MountPort: Sendable {
     /// A short-lived bearer token for the caller, holding of the wanted scopes what the caller has (Docker token authentication).
     /// - Parameter login: the user name and password (or token) of an OAuth2-style form; nil: the request's own credentials.
     func token(for scopes: [ResourceScope], login: (name: String, password: String)?) async throws(RegistryError) -> TokenGrant
+    /// An API token of the account, for a client that keeps one instead of the password: it may read, write and delete what its owner may.
+    /// - Parameter label: what lists of tokens call it.
+    /// - Throws: `unauthenticated` unless the password, or a token in its place, is the account's.
+    func logIn(_ name: String, password: String, label: String) async throws(RegistryError) -> String
+    /// Revokes an API token by its text. `notFound` when the caller has none like it.
+    func logOut(token: String) async throws(RegistryError)
 }
 
 /// A resource scope of the Docker token protocol: `repository:NAME:pull,push`, already taken apart.
@@ -103,6 +109,9 @@ public enum BodyForm: Sendable {
     case raw
     /// multipart/form-data (RFC 7578): parts with a file name are staged, the others are text of at most 1 MiB in all.
     case multipart(contentType: String)
+    /// A JSON document with files inside it: for each NAME that `isFile` holds for, the string at `member.NAME.data` is base64 and staged. One
+    /// part for each such file, in their order, then one without a name: the document as text, at most 4 MiB, those strings empty in it.
+    case json(filesIn: String, isFile: @Sendable (String) -> Bool)
 }
 
 /// One piece of a received body.
