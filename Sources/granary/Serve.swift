@@ -6,6 +6,7 @@ import Core
 import FrontendKit
 import Generic
 import Logging
+import Npm
 import OCI
 import OrderedStore
 import Outbound
@@ -68,7 +69,8 @@ enum Running {
         options.allowedCIDRs = configuration.outboundAllowedCIDRs
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         let registry = Registry(
-            catalog: catalog, blobs: blobs, access: access, outbound: outbound, frontends: [GenericFrontend(), OCIFrontend(), PyPIFrontend()],
+            catalog: catalog, blobs: blobs, access: access, outbound: outbound,
+            frontends: [GenericFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()],
             workers: workers, sealer: sealer, options: options, world: world, log: log)
         let counters = StorageCounters(catalog: catalog)
         try await counters.load()

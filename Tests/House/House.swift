@@ -8,6 +8,7 @@ import Generic
 import HTTPTypes
 import Logging
 import NIOCore
+import Npm
 import OCI
 import OrderedStore
 public import Outbound
@@ -69,7 +70,7 @@ public final class House: Sendable {
         engine.viewCacheBytes = options.viewCacheBytes
         registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
-            frontends: [GenericFrontend(), OCIFrontend(), PyPIFrontend()] + options.frontends, workers: workers,
+            frontends: [GenericFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()] + options.frontends, workers: workers,
             sealer: try Sealer(key: Array(repeating: 7, count: Sealer.keyBytes), world: world), options: engine, world: world,
             log: log)
         counters = StorageCounters(catalog: catalog)
