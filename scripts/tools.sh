@@ -107,7 +107,7 @@ ensure_tools() {
         local programs=()
         case $format in
             pypi) ensure_python_tools || note "no Python clients: the package index cannot be reached" ;;
-            oci) programs=(skopeo umoci oras crane) ;;
+            oci) programs=(skopeo umoci oras crane docker-registry) ;;
             generic) programs=(wget) ;;
             # A client tries again after the server was killed.
             resume) ensure_python_tools || note "no Python clients"; programs=(skopeo umoci) ;;

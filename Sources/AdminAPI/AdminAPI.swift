@@ -32,7 +32,8 @@ public struct AdminAPI: Sendable {
         self.metrics = metrics
         self.options = options
         endpoints =
-            AuthEndpoints.table + UserEndpoints.table + PermissionEndpoints.table + RepositoryEndpoints.table + ArtifactEndpoints.table
+            AuthEndpoints.table + UserEndpoints.table + PermissionEndpoints.table + RepositoryEndpoints.table + RemoteEndpoints.table
+            + ArtifactEndpoints.table
             + UploadEndpoints.table + PackageEndpoints.table + SystemEndpoints.table
     }
 

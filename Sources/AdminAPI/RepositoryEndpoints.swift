@@ -104,6 +104,10 @@ struct CreateRepositoryRequest: Codable, Sendable {
     let upstream_auth_type, upstream_username, upstream_password: String?
     /// Ours: lets a remote reach loopback and private addresses.
     let upstream_allow_private: Bool?
+    /// Ours: further hosts that may see the upstream's credentials (its token server).
+    let upstream_credential_hosts: [String]?
+    /// PyPI: where the upstream has its index, `simple` unless told.
+    let pypi_upstream_index_path: String?
 
     struct MemberRequest: Codable, Sendable {
         let repo_key: String
@@ -129,6 +133,8 @@ struct CreateRepositoryRequest: Codable, Sendable {
         draft.upstreamURL = upstream_url
         draft.settings = try RepositoryEndpoints.upstreamSettings(upstream_auth_type, upstream_username, upstream_password)
         if let upstream_allow_private { draft.settings["upstream_allow_private"] = String(upstream_allow_private) }
+        if let upstream_credential_hosts { draft.settings["upstream_credential_hosts"] = upstream_credential_hosts.joined(separator: ",") }
+        if let pypi_upstream_index_path { draft.settings["pypi_upstream_index_path"] = pypi_upstream_index_path }
         return draft
     }
 }
@@ -150,6 +156,8 @@ struct UpdateRepositoryRequest: Codable, Sendable {
     let upstream_url: String?
     let promotion_only, versioning_enabled: Bool?
     let upstream_allow_private: Bool?
+    let upstream_credential_hosts: [String]?
+    let pypi_upstream_index_path: String?
 
     func draft() throws(RegistryError) -> RepositoryDraft {
         try refuseUnserved(promotion_only: promotion_only, versioning_enabled: versioning_enabled, storage_backend: nil)
@@ -164,6 +172,8 @@ struct UpdateRepositoryRequest: Codable, Sendable {
         if let quota_bytes { draft.quotaBytes = .some(quota_bytes) }
         draft.upstreamURL = upstream_url
         if let upstream_allow_private { draft.settings["upstream_allow_private"] = String(upstream_allow_private) }
+        if let upstream_credential_hosts { draft.settings["upstream_credential_hosts"] = upstream_credential_hosts.joined(separator: ",") }
+        if let pypi_upstream_index_path { draft.settings["pypi_upstream_index_path"] = pypi_upstream_index_path }
         return draft
     }
 }

@@ -14,6 +14,8 @@ final class Absences: Sendable {
         }
     }
 
+    func forget(_ name: String) { until.withLock { $0[name] = nil } }
+
     func remember(_ name: String, until end: Timestamp) {
         until.withLock { until in
             // A full memory is emptied: forgetting costs one question.

@@ -46,6 +46,8 @@ public final class Registry: Sendable {
     let sealer: Sealer
     let indexFetches = SingleFlight<String, LearnedPage>()
     let fileFlights = FileFlights()
+    let tokenFetches = SingleFlight<UpstreamTokens.Key, String?>()
+    let upstreamTokens = UpstreamTokens()
     let absences = Absences()
     let learnedFacts: LearnedFactsCache
     /// Files served since the server started, by asset; `flushDownloads` brings them to the catalog.

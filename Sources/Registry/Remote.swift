@@ -17,7 +17,7 @@ extension Registry {
 
     func fetchRequest(_ wanted: UpstreamRequest, to repository: Repository, bodyBytesMax: Int64) throws(RegistryError) -> FetchRequest {
         let upstream = try upstream(of: repository).url
-        var request = FetchRequest(url: Registry.url(of: wanted.url, at: upstream))
+        var request = FetchRequest(url: try place(of: wanted.url, for: repository))
         if let accept = wanted.accept { request.fields.append(("Accept", accept)) }
         request.limits.bodyBytesMax = bodyBytesMax
         if repository.settings["upstream_allow_private"] == "true" {
@@ -25,6 +25,7 @@ extension Registry {
         }
         // Scheme and authority of it: a path would trust nobody.
         request.credentialOrigin = upstream.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false).prefix(3).joined(separator: "/")
+        request.credentialHosts = Registry.hosts(repository.settings["upstream_credential_hosts"])
         if let name = repository.settings["upstream_username"], let sealed = repository.settings["upstream_password"] {
             request.credentials = .basic(user: name, password: try sealer.open(sealed, for: "\(repository.id) upstream_password").revealed)
         } else if let sealed = repository.settings["upstream_token"] {
@@ -37,11 +38,11 @@ extension Registry {
     /// - Throws: `unavailable` when it does not answer, `upstreamFailed` when it cannot be used.
     func ask(_ request: FetchRequest, orElse fallback: String? = nil, for repository: Repository) async throws(RegistryError) -> FetchResponse {
         do throws(RegistryError) {
-            let answer = try await outbound.fetch(request)
+            let answer = try await askAuthenticated(request, for: repository)
             guard let fallback, answer.status == 404 else { return answer }
             var second = request
-            second.url = Registry.url(of: fallback, at: try upstream(of: repository).url)
-            return try await outbound.fetch(second)
+            second.url = try place(of: fallback, for: repository)
+            return try await askAuthenticated(second, for: repository)
         } catch {
             throw Registry.passing(error)
         }
@@ -61,6 +62,24 @@ extension Registry {
         return RegistryError(
             isPassing ? .unavailable : .upstreamFailed, subject: .repository(repository.key.text),
             reason: "the upstream of \(repository.key) answered \(status)", retryAfterSeconds: isPassing ? 1 : nil)
+    }
+
+    /// Where upstream has what a format asks for, by the repository's routing rules.
+    /// - Throws: `notFound` for what a rule excludes.
+    private func place(of wanted: String, for repository: Repository) throws(RegistryError) -> String {
+        var wanted = wanted
+        if let rules = repository.settings[RoutingRule.setting], !wanted.hasPrefix("http://"), !wanted.hasPrefix("https://") {
+            guard let routed = RoutingRule.apply(RoutingRule.decode(rules), to: wanted) else {
+                throw RegistryError(.notFound, subject: .path(wanted), reason: "a routing rule of \(repository.key) excludes this path")
+            }
+            wanted = routed
+        }
+        return Registry.url(of: wanted, at: try upstream(of: repository).url)
+    }
+
+    /// A list as a setting keeps it.
+    static func hosts(_ setting: String?) -> [String] {
+        (setting ?? "").split { $0 == "," || $0 == " " }.map(String.init)
     }
 
     /// An absolute reference as it is, a relative one below the upstream's URL. Segments that end the one and begin the other are written once:

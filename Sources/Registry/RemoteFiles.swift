@@ -156,7 +156,8 @@ extension Registry {
         try verify(staged, against: wanted, of: path, from: repository)
         try await gate(staged.id, as: path)
         var kept = AssetDraft(
-            path: path, blob: staged.id, size: staged.size, digests: staged.digests, contentType: contentType, package: listed?.package,
+            path: path, blob: staged.id, size: staged.size, digests: staged.digests, contentType: contentType,
+            package: listed?.package ?? wanted.package,
             version: listed?.version, attributes: listed?.attributes ?? [:])
         var edit = Edit(mutations: [.putAsset(kept, overwrite: .allowed)])
         if let twin = wanted.alsoAt?(staged.id), twin != path {

@@ -2,6 +2,7 @@ public import Access
 public import Catalog
 public import Core
 import FrontendKit
+import Outbound
 
 /// What an administrator says of a repository; nil leaves a value as it is (or at its default when creating).
 public struct RepositoryDraft: Sendable {
@@ -60,6 +61,7 @@ extension Registry {
         try await catalog.apply(
             Change(actor: origin.caller.actor, at: repository.updated, requestID: origin.requestID, parts: [.putRepository(repository)]))
         views.forget(repository.id, package: nil)
+        upstreamTokens.forget(repository.id)
         return try await stored(repository.id)
     }
 
@@ -114,6 +116,14 @@ extension Registry {
                 for name in ["upstream_username", "upstream_password", "upstream_token"] { repository.settings[name] = nil }
             }
             repository.upstreamURL = url
+        }
+        if let hosts = draft.settings["upstream_credential_hosts"], hosts != repository.settings["upstream_credential_hosts"] ?? "" {
+            for host in Registry.hosts(hosts) where Origin(host) == nil {
+                throw invalid(
+                    "upstream_credential_hosts", "\(host) is neither a host (https on 443) nor an origin such as https://auth.example.org:8443")
+            }
+            // As with the URL: who may name hosts need not be who knows the password.
+            for name in ["upstream_username", "upstream_password", "upstream_token"] { repository.settings[name] = nil }
         }
         for (name, value) in draft.settings {
             if value.isEmpty {

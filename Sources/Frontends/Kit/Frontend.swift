@@ -107,6 +107,8 @@ public struct UpstreamRequest: Sendable {
     /// The digest the listing published; the fetched bytes must have it.
     public var expected: [Digest]
     public var expectedSize: Int64?
+    /// Whose file it is, where no listing says.
+    public var package: PackageName?
     /// Of a view: its document is a file of the upstream, kept at this path as it came, and learned from there. What a `.verbatim` route serves.
     /// The file is asked for as any other: `upstream(for: .file(copy), given:)`.
     public var copy: AssetPath?
@@ -118,13 +120,14 @@ public struct UpstreamRequest: Sendable {
     public var fallback: String?
 
     public init(
-        url: String, accept: String? = nil, expected: [Digest] = [], expectedSize: Int64? = nil, copy: AssetPath? = nil, listedIn: View? = nil,
-        alsoAt: (@Sendable (BlobID) -> AssetPath?)? = nil, fallback: String? = nil
+        url: String, accept: String? = nil, expected: [Digest] = [], expectedSize: Int64? = nil, package: PackageName? = nil, copy: AssetPath? = nil,
+        listedIn: View? = nil, alsoAt: (@Sendable (BlobID) -> AssetPath?)? = nil, fallback: String? = nil
     ) {
         self.url = url
         self.accept = accept
         self.expected = expected
         self.expectedSize = expectedSize
+        self.package = package
         self.copy = copy
         self.listedIn = listedIn
         self.alsoAt = alsoAt

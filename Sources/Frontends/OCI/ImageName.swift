@@ -137,7 +137,7 @@ enum Reference {
     }
 
     /// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`
-    private static func tagName(_ text: String) -> TagName? {
+    static func tagName(_ text: String) -> TagName? {
         let isWord: (UInt8) -> Bool = { byte in
             switch byte {
             case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, UInt8(ascii: "_"): true

@@ -32,16 +32,6 @@ public struct OCIFrontend: Frontend {
         ]
     }
 
-    public func upstream(for resource: Resource, given facts: Facts) -> UpstreamRequest? {
-        guard case .file(let path) = resource, let place = ContentPath(path), case .digest(let digest) = place.reference else { return nil }
-        let accept = place.kind == .manifest ? MediaType.manifests.joined(separator: ", ") : nil
-        return UpstreamRequest(url: "v2/\(path.text)", accept: accept, expected: [digest])
-    }
-
-    public func learn(_ view: View, from document: Document, into facts: inout Facts) throws(RegistryError) {
-        throw RegistryError(.unsupported, subject: .upstream(document.url), reason: "remote OCI repositories learn nothing from documents yet")
-    }
-
     public func render(_ view: View, from facts: Facts, in context: RenderContext, into page: inout Page) throws(RegistryError) {
         throw RegistryError(.notFound, subject: .request, reason: "OCI has no stored documents: \(view.identity)")
     }
@@ -72,9 +62,10 @@ public struct OCIFrontend: Frontend {
         }
     }
 
-    /// The digest the content is known by here: the last segment of its path.
+    /// The digest the content is known by here: the last segment of its path, unless a remote keeps it under a tag.
     static func digestField(_ asset: Asset) -> HTTPFields {
-        [.dockerContentDigest: String(asset.path.fileName)]
+        let name = String(asset.path.fileName)
+        return [.dockerContentDigest: name.contains(":") ? name : asset.blob.description]
     }
 }
 

@@ -178,6 +178,8 @@ extension PyPIFrontend {
             let isAnnounced = metadata?.bool == true || metadata?.object != nil
             file.attributes[Attribute.coreMetadata] = metadata?["sha256"]?.string ?? (isAnnounced ? "true" : nil)
             file.attributes[Attribute.yanked] = row["yanked"]?.string ?? (row["yanked"]?.bool == true ? "" : nil)
+            file.attributes[Attribute.provenance] = row["provenance"]?.string.flatMap { absolute($0, on: document.url) }
+            if row["gpg-sig"]?.bool == true { file.attributes[Attribute.signature] = "true" }
             return file
         }
     }
@@ -197,6 +199,8 @@ extension PyPIFrontend {
                 file.attributes[Attribute.coreMetadata] = Self.digest(announced[...])?.hex ?? "true"
             }
             file.attributes[Attribute.yanked] = anchor.attributes["data-yanked"]
+            file.attributes[Attribute.provenance] = anchor.attributes["data-provenance"].flatMap { absolute($0, on: base) }
+            if anchor.attributes["data-gpg-sig"] == "true" { file.attributes[Attribute.signature] = "true" }
             return file
         }
     }

@@ -36,24 +36,34 @@ public struct PyPIFrontend: Frontend {
     }
 
     public func upstream(for resource: Resource, given facts: Facts) -> UpstreamRequest? {
+        upstream(for: resource, given: facts, at: Upstream(url: ""))
+    }
+
+    public func upstream(for resource: Resource, given facts: Facts, at upstream: Upstream) -> UpstreamRequest? {
+        let setting = upstream.settings["pypi_upstream_index_path"] ?? ""
+        let index = setting.split(separator: "/").isEmpty ? "simple" : setting.split(separator: "/").joined(separator: "/")
         let accept = "\(Representation.json.mediaType), \(Representation.html.mediaType);q=0.2, text/html;q=0.01"
         switch resource {
         case .view(let view):
             switch view.scope {
-            case .packages: return UpstreamRequest(url: "simple/", accept: accept)
-            case .package(let project): return UpstreamRequest(url: "simple/\(Percent.encode(project.text, in: .strict))/", accept: accept)
+            case .packages: return UpstreamRequest(url: "\(index)/", accept: accept)
+            case .package(let project): return UpstreamRequest(url: "\(index)/\(Percent.encode(project.text, in: .strict))/", accept: accept)
             default: return nil
             }
         case .file(let path):
             if let file = facts.listed.first(where: { $0.path == path }) {
                 return UpstreamRequest(url: file.url, expected: file.digests, expectedSize: file.size)
             }
-            // A metadata sidecar is announced by its file (PEP 658).
-            guard path.text.hasSuffix(Sidecar.metadata),
-                let file = facts.listed.first(where: { $0.path.text == path.text.dropLast(Sidecar.metadata.count) }),
-                let announced = file.attributes[Attribute.coreMetadata]
+            // A sidecar is announced by its file (PEP 658, 740, 503).
+            guard let suffix = Sidecar.all.first(where: { path.text.hasSuffix($0) }),
+                let file = facts.listed.first(where: { $0.path.text == path.text.dropLast(suffix.count) }),
+                let announced = file.attributes[Sidecar.attribute(of: suffix)]
             else { return nil }
-            return UpstreamRequest(url: file.url + Sidecar.metadata, expected: Digest(.sha256, hex: announced).map { [$0] } ?? [])
+            switch suffix {
+            case Sidecar.metadata: return UpstreamRequest(url: file.url + suffix, expected: Digest(.sha256, hex: announced).map { [$0] } ?? [])
+            case Sidecar.provenance: return UpstreamRequest(url: announced)
+            default: return UpstreamRequest(url: file.url + suffix)
+            }
         }
     }
 

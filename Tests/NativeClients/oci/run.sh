@@ -20,5 +20,6 @@ source "$here/wire.sh"
 if [[ -z ${OCI_PEER:-} ]]; then
     source "$here/access.sh"
     source "$here/clients.sh"
+    if [[ -d layout ]] && needs docker-registry "a remote of docker-registry"; then source "$here/remote.sh"; fi
 fi
 conclude

@@ -1,0 +1,103 @@
+"""A crowd and what it wants.
+
+crowd.py upstream PORT-FILE LOG NAME=BYTES...    serves files of random bytes at /NAME, logs each request, prints NAME=SHA256 to PORT-FILE's side
+crowd.py clients URL COUNT SHA256 [SLOW]         COUNT clients fetch the URL at once; the first SLOW of them read one slice and wait for the others
+"""
+import asyncio
+import hashlib
+import http.server
+import os
+import socketserver
+import sys
+import time
+import urllib.parse
+
+SLICE = 256 << 10
+
+
+def upstream(port_file, log, *files):
+    blocks = {}
+    for file in files:
+        name, size = file.split("=")
+        # One random block, told apart by a counter: as long as wanted, and never in memory as a whole.
+        blocks[name] = (int(size), os.urandom(SLICE - 8))
+    hashes = {}
+    for name, (size, block) in blocks.items():
+        digest = hashlib.sha256()
+        for piece in pieces(size, block):
+            digest.update(piece)
+        hashes[name] = digest.hexdigest()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            with open(log, "a") as f:
+                f.write(f"{self.command} {self.path}\n")
+            size, block = blocks.get(self.path.lstrip("/"), (None, None))
+            self.send_response(200 if size else 404)
+            self.send_header("Content-Type", "application/octet-stream")
+            self.send_header("Content-Length", str(size or 0))
+            self.end_headers()
+            for piece in pieces(size or 0, block):
+                self.wfile.write(piece)
+
+        def log_message(self, *_):
+            pass
+
+    class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+        daemon_threads = True
+
+    server = Server(("127.0.0.1", 0), Handler)
+    with open(port_file + ".new", "w") as f:
+        f.write(f"{server.server_port}\n" + "".join(f"{name}={digest}\n" for name, digest in hashes.items()))
+    os.rename(port_file + ".new", port_file)
+    server.serve_forever()
+
+
+def pieces(size, block):
+    count = 0
+    while size > 0:
+        piece = (count.to_bytes(8, "big") + block)[:size]
+        yield piece
+        size -= len(piece)
+        count += 1
+
+
+async def fetch(url, others, is_slow):
+    reader, writer = await asyncio.open_connection(url.hostname, url.port, limit=SLICE)
+    writer.write(f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n\r\n".encode())
+    await writer.drain()
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    length = next((int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length:")), None)
+    if " 200 " not in head.split("\r\n")[0] or length is None:
+        raise SystemExit(f"an answer that is none: {head}")
+    digest, received = hashlib.sha256(), 0
+    while piece := await reader.read(SLICE):
+        digest.update(piece)
+        received += len(piece)
+        if is_slow:
+            await others.wait()
+            is_slow = False
+    writer.close()
+    return received == length, digest.hexdigest()
+
+
+async def clients(url, count, wanted, slow):
+    url = urllib.parse.urlsplit(url)
+    others = asyncio.Event()
+    began = time.monotonic()
+    tasks = [asyncio.create_task(fetch(url, others, number < slow)) for number in range(count)]
+    answers = await asyncio.gather(*tasks[slow:])
+    took = time.monotonic() - began
+    others.set()
+    answers += await asyncio.gather(*tasks[:slow])
+    whole = sum(1 for is_whole, digest in answers if is_whole and digest == wanted)
+    print(f"{whole} of {count} got the right bytes, all but {slow} slow ones within {took:.1f} s")
+    sys.exit(0 if whole == count else 1)
+
+
+if sys.argv[1] == "upstream":
+    upstream(*sys.argv[2:])
+else:
+    asyncio.run(clients(sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5]) if len(sys.argv) > 5 else 0))
