@@ -112,6 +112,25 @@ extension Registry {
         }
     }
 
+    /// Where a repository's index has its facts from.
+    func indexFeed(in session: RepositorySession, _ indexing: any Indexing) async throws(RegistryError) -> IndexFeed {
+        let repository = session.authorized.repository
+        switch repository.kind {
+        case .local, .staging:
+            return IndexFeed(
+                id: repository.id.description, sources: [repository.id], repository: repository, context: context(of: repository), indexing: indexing,
+                facts: { package throws(RegistryError) in
+                    try await self.catalog.facts(in: .package(package), of: repository.id, after: nil, limit: 1)
+                },
+                page: { after, limit throws(RegistryError) in
+                    try await self.catalog.facts(in: .everything, of: repository.id, after: after?.text, limit: limit)
+                })
+        case .remote, .virtual:
+            throw RegistryError(
+                .unsupported, subject: .repository(repository.key.text), reason: "\(repository.key) has no index of its own")
+        }
+    }
+
     /// What a format asks through its port.
     func facts(in scope: Scope, after: String?, limit: Int, _ session: RepositorySession) async throws(RegistryError) -> Facts {
         if session.authorized.repository.kind == .remote { return try await remoteFacts(in: scope, after: after, limit: limit, session) }

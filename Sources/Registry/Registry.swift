@@ -28,6 +28,8 @@ public final class Registry: Sendable {
         public var indexFreshSeconds: Int64 = 300
         /// How long "upstream has no such thing" is believed.
         public var absenceSeconds: Int64 = 60
+        /// Where the indexes of whole repositories are kept, derived and emptied at the start; nil: formats that need them are refused.
+        public var viewsDirectory: String?
         /// What signs the documents of editions.
         public var signing = Signing.none
         public init(baseURL: BaseURL) { self.baseURL = baseURL }
@@ -43,6 +45,7 @@ public final class Registry: Sendable {
     let log: Logger
     let workers: BlockingPool
     let views: ViewCache
+    let editions: Editions
     let sealer: Sealer
     let indexFetches = SingleFlight<String, LearnedPage>()
     let fileFlights = FileFlights()
@@ -68,6 +71,9 @@ public final class Registry: Sendable {
         self.world = world
         self.log = log
         views = ViewCache(bytesMax: options.viewCacheBytes)
+        editions = Editions(
+            in: options.viewsDirectory, catalog: catalog, blobs: StoredBlobs(blobs: blobs, workers: workers), signing: options.signing,
+            workers: workers, world: world, log: log)
         learnedFacts = LearnedFactsCache(bytesMax: options.learnedFactsCacheBytes)
         downloads = DownloadCounter(catalog: catalog, world: world)
         for frontend in frontends { RouteTable.check(frontend) }

@@ -11,10 +11,8 @@ extension Registry {
     func viewResponse(
         _ view: View, in session: RepositorySession, head: RequestHead, fields: HTTPFields = [:]
     ) async throws(RegistryError) -> Response {
+        if let part = view.part { return try await editionResponse(part, in: session, fields: fields) }
         let repository = session.authorized.repository
-        if let part = view.part {
-            throw RegistryError(.unsupported, subject: .request, reason: "the edition \(part.edition) cannot be assembled yet")
-        }
         let source = try await source(of: view, in: session)
         let key = ViewCache.Key(repository: repository.id, view: view)
         let context = context(of: repository)

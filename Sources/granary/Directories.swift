@@ -10,6 +10,7 @@ struct Directories {
     var index: String { root + "/index" }
     var blobs: String { root + "/store" }
     var keys: String { root + "/keys" }
+    var views: String { root + "/views" }
 
     init(at path: String) throws(RegistryError) {
         root = path.hasSuffix("/") && path.count > 1 ? String(path.dropLast()) : path

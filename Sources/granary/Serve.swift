@@ -65,6 +65,7 @@ enum Running {
         let sealer = try Sealer(key: try KeyFile.loadOrCreate(path: directories.keys + "/seal", bytes: Sealer.keyBytes, world: world), world: world)
         var options = Registry.Options(baseURL: BaseURL(configuration.baseURL))
         options.viewCacheBytes = configuration.viewCacheBytes
+        options.viewsDirectory = directories.views
         options.uploadLifetimeSeconds = blobOptions.uploadLifetimeSeconds
         options.allowedCIDRs = configuration.outboundAllowedCIDRs
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
@@ -85,7 +86,7 @@ enum Running {
         options.baseURL.listens(on: configuration.listenHost, port: port, isSecure: configuration.tlsCertificate != nil)
         if let file = configuration.portFile { try TextFile.write("\(port)\n", to: file) }
         log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
-        await run(server, registry, followers: [registry.viewFollower, counters, registry.downloads], log: log)
+        await run(server, registry, followers: [registry.viewFollower, registry.indexFollower, counters, registry.downloads], log: log)
     }
 
     /// Until a signal asks for the end: requests under way are finished first, the stores closed after.

@@ -26,6 +26,7 @@ public final class House: Sendable {
         public var guestAccess = true
         public var uploadBytesMax: Int64 = 64 << 20
         public var viewCacheBytes = 4 << 20
+        public var signing = Signing.none
         /// Further formats beside the server's own.
         public var frontends: [any Frontend] = []
         public init() {}
@@ -68,6 +69,8 @@ public final class House: Sendable {
         var engine = Registry.Options(baseURL: BaseURL("https://granary.test"))
         engine.uploadBytesMax = options.uploadBytesMax
         engine.viewCacheBytes = options.viewCacheBytes
+        engine.viewsDirectory = place.file("views")
+        engine.signing = options.signing
         registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
             frontends: [GenericFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()] + options.frontends, workers: workers,
@@ -92,7 +95,7 @@ public final class House: Sendable {
     /// Runs the followers until they have seen everything committed so far.
     public func followLog(seconds: Int = 20, until isDone: @escaping @Sendable () async throws -> Bool) async throws -> Bool {
         try await withThrowingTaskGroup(of: Bool.self) { group in
-            let followers: [any Follower] = [registry.viewFollower, counters, registry.downloads]
+            let followers: [any Follower] = [registry.viewFollower, registry.indexFollower, counters, registry.downloads]
             for follower in followers {
                 group.addTask {
                     await self.registry.follow(follower)

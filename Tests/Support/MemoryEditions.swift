@@ -33,13 +33,17 @@ public struct MemoryEditions: Sendable {
         self.indexing = indexing
         self.context = context
         var entries: [IndexEntry] = []
+        let versions = Dictionary(grouping: facts.versions, by: \.package)
+        let assets = Dictionary(grouping: facts.assets.filter { $0.package != nil }, by: \.package)
+        let tags = Dictionary(grouping: facts.tags, by: \.package)
+        let links = Dictionary(grouping: facts.links, by: \.package)
         for package in facts.packages {
             var one = Facts()
             one.packages = [package]
-            one.versions = facts.versions.filter { $0.package == package.name }
-            one.assets = facts.assets.filter { $0.package == package.name }
-            one.tags = facts.tags.filter { $0.package == package.name }
-            one.links = facts.links.filter { $0.package == package.name }
+            one.versions = versions[package.name] ?? []
+            one.assets = assets[package.name] ?? []
+            one.tags = tags[package.name] ?? []
+            one.links = links[package.name] ?? []
             entries += try await indexing.entries(of: one, reading: blobs)
         }
         self.entries = entries
@@ -56,7 +60,7 @@ public struct MemoryEditions: Sendable {
         for document in try indexing.documents(of: name, over: streams, in: context) {
             let pieces = document.streams.flatMap { mine[$0] ?? [] }.map(\.bytes)
             let total = pieces.reduce(0) { $0 + Int64($1.count) }
-            let bytes = document.header(pieces.count, total) + pieces.joined(separator: document.separator) + document.footer(pieces.count, total)
+            let bytes = document.header(pieces.count, total) + pieces.joined(separator: indexing.separator) + document.footer(pieces.count, total)
             for form in document.forms {
                 let encoded = try Compression.compress(bytes, form.encoding)
                 var hasher = MultiHasher(indexing.digests)

@@ -49,6 +49,9 @@ public final class TemporaryDirectory: Sendable {
         }
     }
 
+    /// What is in a directory, sorted.
+    public func names(in name: String) -> [String] { TemporaryDirectory.entries(of: file(name)).sorted() }
+
     private static func entries(of path: String) -> [String] {
         guard let directory = unsafe opendir(path) else { return [] }
         defer { unsafe closedir(directory) }

@@ -15,6 +15,9 @@ public protocol Indexing: Sendable {
     /// What the edition lists of every document, SHA-256 first.
     var digests: DigestSet { get }
 
+    /// Between two entries of a stream, and between the streams of a document.
+    var separator: [UInt8] { get }
+
     /// What one package contributes to all editions, from its facts (`Scope.package`) alone: not settings, not other packages, not time. Entries of
     /// one stream follow each other as returned. Called again whenever anything in the package has changed.
     /// - Parameter blobs: reads what facts only name (a manifest too large for them, a list of files kept as an asset).
@@ -29,6 +32,7 @@ public protocol Indexing: Sendable {
 
 extension Indexing {
     public var digests: DigestSet { DigestSet([.md5, .sha1]) }
+    public var separator: [UInt8] { [] }
 }
 
 /// Reads blobs that the facts at hand name.
@@ -85,18 +89,15 @@ public struct IndexDocument: Sendable {
     public var streams: [String]
     /// Before the first entry, from the number and the bytes of the entries below it.
     public var header: @Sendable (_ entries: Int, _ bytes: Int64) -> [UInt8]
-    /// Between two entries.
-    public var separator: [UInt8]
     public var footer: @Sendable (_ entries: Int, _ bytes: Int64) -> [UInt8]
 
     public init(
-        forms: [Form], streams: [String], separator: [UInt8] = [],
+        forms: [Form], streams: [String],
         header: @escaping @Sendable (_ entries: Int, _ bytes: Int64) -> [UInt8] = { _, _ in [] },
         footer: @escaping @Sendable (_ entries: Int, _ bytes: Int64) -> [UInt8] = { _, _ in [] }
     ) {
         self.forms = forms
         self.streams = streams
-        self.separator = separator
         self.header = header
         self.footer = footer
     }
