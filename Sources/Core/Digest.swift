@@ -111,6 +111,9 @@ public struct DigestSet: Sendable, Hashable {
         algorithms = [.sha256] + extra.filter { $0 != .sha256 }
     }
 
+    /// With more of them, each once.
+    public func union(_ more: [DigestAlgorithm]) -> DigestSet { DigestSet(algorithms + more.filter { !algorithms.contains($0) }) }
+
     public static let sha256 = DigestSet()
     /// Everything package clients still ask for: MD5 and SHA-1 beside SHA-256 and SHA-512.
     public static let all = DigestSet([.sha512, .sha1, .md5])

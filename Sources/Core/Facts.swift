@@ -183,6 +183,9 @@ public enum Scope: Sendable, Hashable {
     case tags(PackageName)
     /// The links of a relation that point at a target, in one package.
     case linked(PackageName, relation: String, target: String)
+    /// One package as `.package` gives it, and after it those whose names begin with the prefix, without what is in them: what a folder holds that is a
+    /// package and a group of packages at once.
+    case family(PackageName, prefix: String)
 }
 
 /// A set of facts read at one revision.
@@ -246,6 +249,8 @@ public enum Mutation: Sendable {
     case putPackage(PackageName, displayName: String?, attributes: [String: String]?)
     /// Creates or replaces a version; its package comes into being with it.
     case putVersion(PackageName, VersionName, manifest: Manifest, attributes: [String: String])
+    /// Creates the version if there is none, without a manifest; one that is there stays as it is.
+    case ensureVersion(PackageName, VersionName)
     /// `notFound` when there is no such version.
     case setState(PackageName, VersionName, Version.State)
     /// Removes a version with its assets, links and the tags that point to it. `notFound` when there is none.

@@ -13,7 +13,7 @@ extension Registry {
         _ body: Body, at path: AssetPath, in key: RepositoryKey, contentType: String?, declared: [Digest], by origin: RequestOrigin
     ) async throws(RegistryError) -> Asset {
         let session = try await writing(to: key, by: origin)
-        let parts = try await session.receive(body, as: .raw, digests: DigestSet(declared.map(\.algorithm)))
+        let parts = try await session.receive(body, as: .raw, digests: session.frontend.format.digests.union(declared.map(\.algorithm)))
         guard case .staged(let staged)? = parts.first?.content else { preconditionFailure("a raw body is one staged part") }
         return try await adopt(staged, at: path, contentType: contentType, declared: declared, in: session)
     }
@@ -23,7 +23,7 @@ extension Registry {
         _ body: Body, contentType: String, at path: AssetPath?, in key: RepositoryKey, by origin: RequestOrigin
     ) async throws(RegistryError) -> Asset {
         let session = try await writing(to: key, by: origin)
-        let parts = try await session.receive(body, as: .multipart(contentType: contentType), digests: .sha256)
+        let parts = try await session.receive(body, as: .multipart(contentType: contentType), digests: session.frontend.format.digests)
         guard let file = parts.first(where: { $0.fileName != nil }), case .staged(let staged) = file.content, let name = file.fileName else {
             throw RegistryError(.invalid, subject: .request, reason: "the form has no file part")
         }
@@ -98,7 +98,8 @@ extension Registry {
         _ upload: EntityID, at path: AssetPath, in key: RepositoryKey, contentType: String?, declared: [Digest], by origin: RequestOrigin
     ) async throws(RegistryError) -> Asset {
         let session = try await writing(to: key, by: origin)
-        let staged = try await session.finish(upload, digests: DigestSet(declared.map(\.algorithm)), purpose: Registry.uploadPurpose)
+        let staged = try await session.finish(
+            upload, digests: session.frontend.format.digests.union(declared.map(\.algorithm)), purpose: Registry.uploadPurpose)
         return try await adopt(staged, at: path, contentType: contentType, declared: declared, in: session)
     }
 

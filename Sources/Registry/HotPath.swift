@@ -14,7 +14,7 @@ extension Registry {
         let path = head.path.dropping(mountDepth)
         guard let key = path.segments.first.flatMap({ RepositoryKey($0) }),
             case .found(let route, let match) = RouteTable.find(path.dropping(1), head.method, at: .repository, in: frontend.routes, of: key),
-            case .file(let file) = route.kind
+            case .file(let file) = route.kind, file.describe == nil
         else { return nil }
         do throws(RegistryError) {
             guard let caller = try access.authenticateAtOnce(.from(head.fields)), case .found(let repository) = hot.cachedRepository(key),

@@ -14,6 +14,10 @@ extension Registry {
         switch route.kind {
         case .file(let file):
             let found = try await self.file(for: file, request, in: session)
+            if let describe = file.describe, case .held(let asset) = found {
+                try await gate(asset.blob, as: asset.path)
+                return try await response(to: try describe(asset), from: session.frontend, over: session, head: request.head)
+            }
             return try await fileResponse(
                 found, session.authorized, isPointer: file.freshness == .pointer, head: request.head, fields: file.fields)
         case .view(let identify):
@@ -73,7 +77,7 @@ extension Registry {
             let listing: View?
             if let listedIn = file.listedIn { listing = try listedIn(request.match) } else { listing = nil }
             return try await remoteFile(
-                at: path, listedIn: listing, freshness: file.freshness, mayArrive: mayArrive(request.head), in: session)
+                at: path, listedIn: listing, freshness: file.freshness, mayArrive: file.describe == nil && mayArrive(request.head), in: session)
         case .virtual:
             throw absent
         }

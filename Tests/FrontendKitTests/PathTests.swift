@@ -41,6 +41,9 @@ import Testing
         #expect(try match("{name+}/manifests/{reference}", "/manifests/c") == nil)
         #expect(try match("{name*}/manifests/{reference}", "/manifests/c") == ["name": "", "reference": "c"])
         #expect(try match("files/{path+}", "/files/a/b/c") == ["path": "a/b/c"])
+        #expect(try match("{path+}/{file}.sha1", "/a/b.jar.sha1") == ["path": "a", "file": "b.jar"])
+        #expect(try match("{path+}/{file}.sha1", "/a/.sha1") == nil)
+        #expect(try match("{path+}/{version}-SNAPSHOT/{file}", "/a/1-SNAPSHOT/b") == ["path": "a", "version": "1", "file": "b"])
         #expect(try match("[/]", "/") == [:])
         #expect(try match("[/]", "/x") == nil)
     }
@@ -50,6 +53,7 @@ import Testing
         #expect(PathPattern(stringLiteral: "{a}/x").overlaps("{b}/x"))
         #expect(!PathPattern(stringLiteral: "{a}/x").overlaps("y/x"))
         #expect(!PathPattern(stringLiteral: "{a}/x").overlaps("{a}/y"))
+        #expect(!PathPattern(stringLiteral: "{a}.x").overlaps("{a}.y"))
     }
 
     @Test("a query keeps its order and its repeats, reads plus as a space, and drops what does not decode")

@@ -125,6 +125,26 @@ extension CatalogConformance {
             try await f.refuses(.immutable, .edit(f.main, Edit(mutations: [try f.put("p/1", 9)])))
             try await f.edit(try f.put("p/1.sig", 9))
         },
+        CatalogConformance(
+            claim: "a family is one package whole, and those whose names begin with a prefix; a version is ensured without touching it"
+        ) { f in
+            try await f.begin()
+            let (package, one): (PackageName, VersionName) = (try f.name("g:a"), try f.name("1"))
+            let family = Scope.family(package, prefix: "g.a:")
+            try await f.edit(.putPackage(try f.name("g.a:y"), displayName: nil, attributes: ["k": "v"]))
+            try f.equal(try await f.catalog.facts(in: family, of: f.main, after: nil, limit: 10).packages.map(\.name.text), ["g.a:y"])
+            try await f.edit(
+                .ensureVersion(package, one), .putPackage(try f.name("g.a"), displayName: nil, attributes: nil),
+                .putPackage(try f.name("g.a:x"), displayName: nil, attributes: nil),
+                .putPackage(try f.name("g.b:x"), displayName: nil, attributes: nil))
+            let facts = try await f.catalog.facts(in: family, of: f.main, after: nil, limit: 1)
+            try f.equal(facts.packages.map(\.name.text), ["g:a", "g.a:x", "g.a:y"])
+            try f.equal(facts.versions.map(\.manifest), [.none])
+            let manifest = Manifest.inline([1], mediaType: "m")
+            let put = try await f.edit(.putVersion(package, one, manifest: manifest, attributes: ["k": "v"]))
+            try f.equal(try await f.edit(.ensureVersion(package, one)), put, "nothing changed")
+            try f.equal(try await f.catalog.version(one, of: package, in: f.main)?.manifest, manifest)
+        },
         CatalogConformance(claim: "tags and links never dangle; states and attributes change in place") { f in
             try await f.begin()
             let (package, one): (PackageName, VersionName) = (try f.name("p"), try f.name("1"))

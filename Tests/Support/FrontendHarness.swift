@@ -111,6 +111,7 @@ public struct FrontendHarness: Sendable {
         case .tagged(let package, let tag, _, let locate): path = port.repository.tag(tag, of: package).flatMap { locate($0.version) }
         }
         guard let path, let asset = port.repository.asset(at: path) else { throw absent }
+        if let describe = file.describe { return try await finish(try describe(asset), port) }
         return try await finish(.asset(asset, file.fields(asset)), port)
     }
 

@@ -71,7 +71,7 @@ public final class MemoryCatalog: Catalog {
         }
         facts.revision = head
         switch scope {
-        case .package, .everything: break
+        case .package, .family, .everything: break
         case .packages: facts.packages = Array(facts.packages.filter { isLater($0.name.text) }.prefix(limit))
         case .tags: facts.tags = Array(facts.tags.filter { isLater($0.name.text) }.prefix(limit))
         case .linked: facts.links = Array(facts.links.filter { isLater($0.version.text) }.prefix(limit))

@@ -38,6 +38,9 @@ struct MemoryContents: Sendable {
             }
             facts.tags = (tags[name] ?? [:]).values.sorted { $0.name < $1.name }
             facts.links = links(where: { $0.package == name })
+        case .family(let name, let prefix):
+            facts = self.facts(in: .package(name))
+            facts.packages += packages.values.filter { $0.name != name && $0.name.text.utf8.starts(with: prefix.utf8) }.sorted { $0.name < $1.name }
         case .packages: facts.packages = packages.values.sorted { $0.name < $1.name }
         case .everything: preconditionFailure("everything is paged by who asks")
         case .tags(let name): facts.tags = (tags[name] ?? [:]).values.sorted { $0.name < $1.name }
@@ -131,6 +134,9 @@ struct MemoryEdit {
             (version.manifest, version.attributes, version.revision) = (manifest, attributes, revision)
             contents.versions[package, default: [:]][name] = version
             changed(package, &contents)
+        case .ensureVersion(let package, let name):
+            guard contents.versions[package]?[name] == nil else { return }
+            try apply(.putVersion(package, name, manifest: .none, attributes: [:]), &contents)
         case .setState(let package, let name, let state):
             guard let version = contents.versions[package]?[name] else { throw Self.missing() }
             if version.state == state { return }

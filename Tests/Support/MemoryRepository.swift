@@ -60,8 +60,12 @@ public final class MemoryRepository: Sendable {
             facts.revision = state.revision
             let isNext: (String) -> Bool = { name in after.map { $0.utf8.lexicographicallyPrecedes(name.utf8) } ?? true }
             switch scope {
-            case .package(let name):
+            case .package(let name), .family(let name, _):
                 facts.packages = state.packages[name].map { [$0] } ?? []
+                if case .family(_, let prefix) = scope {
+                    let kin = state.packages.values.filter { $0.name != name && $0.name.text.utf8.starts(with: prefix.utf8) }
+                    facts.packages += kin.sorted { $0.name < $1.name }
+                }
                 facts.versions = (state.versions[name] ?? [:]).values.sorted { $0.name < $1.name }
                 facts.assets = state.assets.values.filter { $0.package == name }.sorted { $0.path < $1.path }
                 facts.tags = (state.tags[name] ?? [:]).values.sorted { $0.name < $1.name }
@@ -126,6 +130,9 @@ extension MemoryRepository.State {
             version.attributes = attributes
             version.revision = revision
             versions[package, default: [:]][name] = version
+        case .ensureVersion(let package, let name):
+            guard versions[package]?[name] == nil else { return }
+            try apply(.putVersion(package, name, manifest: .none, attributes: [:]), by: creator)
         case .setState(let package, let name, let state):
             guard versions[package]?[name] != nil else { throw missing(.package(package.text)) }
             touch(package)

@@ -103,7 +103,9 @@ public struct RandomChanges: Sendable {
         case 1...4:
             let manifest = pick([Manifest.none, .inline([1], mediaType: "m"), .blob(pick(Self.blobs), size: 1, mediaType: "m")])
             return .putVersion(package, version, manifest: manifest, attributes: pick([[:], ["k": "v"]]))
-        case 5: return .setState(package, version, pick([.active, .yanked(reason: "r"), .deprecated(reason: "d")]))
+        case 5:
+            return pick(0..<3) == 0
+                ? .ensureVersion(package, version) : .setState(package, version, pick([.active, .yanked(reason: "r"), .deprecated(reason: "d")]))
         case 6: return .deleteVersion(package, version)
         case 7...15:
             let number = UInt8(pick(0..<6))

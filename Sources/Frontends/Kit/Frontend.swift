@@ -75,11 +75,14 @@ public struct Format: Sendable {
     public let aliases: [String]
     /// URL prefixes (`/pypi`); the segment after one is the repository key.
     public let mounts: [String]
+    /// What every stored file is known by, whichever road it came: publishing, the REST API, an upstream.
+    public let digests: DigestSet
 
-    public init(name: String, aliases: [String] = [], mounts: [String]) {
+    public init(name: String, aliases: [String] = [], mounts: [String], digests: DigestSet = .sha256) {
         self.name = name
         self.aliases = aliases
         self.mounts = mounts
+        self.digests = digests
     }
 
     /// Comparison ignores case, `_` and `-`: `wasm_oci`, `wasm-oci` and `wasmoci` are one.
@@ -189,7 +192,7 @@ public struct View: Sendable, Hashable {
     /// The document behind all variants, as a key: `simple-project/requests`.
     public var identity: String {
         switch scope {
-        case .package(let package), .tags(let package): "\(name)/\(package.text)"
+        case .package(let package), .tags(let package), .family(let package, _): "\(name)/\(package.text)"
         case .packages, .everything: name
         case .linked(let package, let relation, let target): "\(name)/\(package.text)/\(relation)/\(target)"
         }

@@ -1,12 +1,12 @@
 public import Core
 
-/// A path pattern: literal segments, `{name}` for one segment, `{name+}` for one or more, `{name*}` for none or more, and a final `[/]` for an
+/// A path pattern: literal segments, `{name}` for one segment, `{name}.sha1` for one with a fixed end, `{name+}` for one or more, `{name*}` for none or more, and a final `[/]` for an
 /// optional trailing slash. At most one greedy parameter; what follows it is matched from the end, so `{name+}/manifests/{reference}` finds
 /// the last `manifests`.
 public struct PathPattern: Sendable, Hashable, CustomStringConvertible, ExpressibleByStringLiteral {
     enum Segment: Sendable, Hashable {
         case literal(String)
-        case one(String)
+        case one(String, end: String)
         case many(String, orNone: Bool)
     }
 
@@ -31,11 +31,13 @@ public struct PathPattern: Sendable, Hashable, CustomStringConvertible, Expressi
             trailingSlash = .forbidden
         }
         let segments: [Segment] = rest.split(separator: "/").map { part in
-            guard part.hasPrefix("{"), part.hasSuffix("}") else { return .literal(String(part)) }
-            let name = part.dropFirst().dropLast()
+            guard part.hasPrefix("{"), let brace = part.firstIndex(of: "}") else { return .literal(String(part)) }
+            let name = part[..<brace].dropFirst()
+            let end = String(part[part.index(after: brace)...])
+            precondition(end.isEmpty || !name.hasSuffix("+") && !name.hasSuffix("*"), "a greedy parameter has no fixed end: \(text)")
             if name.hasSuffix("+") { return .many(String(name.dropLast()), orNone: false) }
             if name.hasSuffix("*") { return .many(String(name.dropLast()), orNone: true) }
-            return .one(String(name))
+            return .one(String(name), end: end)
         }
         let greedyOnes = segments.indices.filter { if case .many = segments[$0] { true } else { false } }
         precondition(greedyOnes.count <= 1, "a pattern has at most one greedy parameter: \(text)")
@@ -81,8 +83,9 @@ public struct PathPattern: Sendable, Hashable, CustomStringConvertible, Expressi
     private static func bind(_ segment: Segment, _ value: String, _ values: inout [String: String]) -> Bool {
         switch segment {
         case .literal(let text): return text == value
-        case .one(let name):
-            values[name] = value
+        case .one(let name, let end):
+            guard value.utf8.count > end.utf8.count, value.utf8.reversed().starts(with: end.utf8.reversed()) else { return false }
+            values[name] = String(Substring(value.utf8.dropLast(end.utf8.count)))
             return true
         case .many: return false
         }
@@ -94,7 +97,7 @@ public struct PathPattern: Sendable, Hashable, CustomStringConvertible, Expressi
         guard segments.count == other.segments.count else { return false }
         return zip(segments, other.segments).allSatisfy { a, b in
             if case .literal(let x) = a, case .literal(let y) = b { return x == y }
-            if case .one = a, case .one = b { return true }
+            if case .one(_, let x) = a, case .one(_, let y) = b { return x == y }
             return false
         }
     }

@@ -57,7 +57,18 @@ public struct Route: Sendable {
         _ pattern: PathPattern, listedIn: (@Sendable (Match) throws(RegistryError) -> View)? = nil, freshness: FileRoute.Freshness = .immutable,
         fields: @escaping @Sendable (Asset) -> HTTPFields = { _ in [:] }, _ locate: @escaping @Sendable (Match) throws(RegistryError) -> FileTarget
     ) -> Route {
-        Route([.get, .head], pattern, needs: .read, .file(FileRoute(locate: locate, listedIn: listedIn, freshness: freshness, fields: fields)))
+        let file = FileRoute(locate: locate, listedIn: listedIn, freshness: freshness, fields: fields, describe: nil)
+        return Route([.get, .head], pattern, needs: .read, .file(file))
+    }
+
+    /// What is known about the bytes at coordinates, instead of them: a checksum. The file is found, gated and (by a remote) fetched as by `file`.
+    public static func about(
+        _ pattern: PathPattern, freshness: FileRoute.Freshness = .immutable,
+        _ locate: @escaping @Sendable (Match) throws(RegistryError) -> FileTarget,
+        describe: @escaping @Sendable (Asset) throws(RegistryError) -> Reply
+    ) -> Route {
+        let file = FileRoute(locate: locate, listedIn: nil, freshness: freshness, fields: { _ in [:] }, describe: describe)
+        return Route([.get, .head], pattern, needs: .read, .file(file))
     }
 
     public static func view(
@@ -102,6 +113,8 @@ public struct FileRoute: Sendable {
     public let listedIn: (@Sendable (Match) throws(RegistryError) -> View)?
     public let freshness: Freshness
     public let fields: @Sendable (Asset) -> HTTPFields
+    /// What is answered instead of the bytes; nil: the bytes.
+    public let describe: (@Sendable (Asset) throws(RegistryError) -> Reply)?
 }
 
 /// Where a file is.

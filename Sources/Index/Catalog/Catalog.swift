@@ -21,7 +21,7 @@ public protocol Catalog: Sendable {
     func usage(of repository: RepositoryID) async throws(RegistryError) -> Usage
 
     // Facts
-    /// Whole for `.package`; for the other scopes at most `limit` rows after the name `after`, in byte order.
+    /// Whole for `.package` and `.family`; for the other scopes at most `limit` rows after the name `after`, in byte order.
     func facts(in scope: Scope, of repository: RepositoryID, after: String?, limit: Int) async throws(RegistryError) -> Facts
     func package(_ name: PackageName, in repository: RepositoryID) async throws(RegistryError) -> Package?
     func version(_ name: VersionName, of package: PackageName, in repository: RepositoryID) async throws(RegistryError) -> Version?

@@ -200,4 +200,13 @@ struct CatalogRows {
         facts.tags += try tags(of: package.name, in: id)
         facts.links += try links(of: package.name, in: id)
     }
+
+    /// The same, and after it the packages whose names begin with a prefix.
+    func facts(of name: PackageName, andThose prefix: String, in id: RepositoryID) throws(RegistryError) -> Facts {
+        var facts = try facts(of: name, in: id)
+        facts.packages += try decoded(Key(.package).id(id).opening(prefix)) { reader throws(RegistryError) in
+            try reader.readPackage()
+        }.filter { $0.name != name }
+        return facts
+    }
 }

@@ -59,6 +59,9 @@ extension ChangeRun {
             try putPackage(name, displayName, attributes, &state)
         case .putVersion(let package, let name, let manifest, let attributes):
             try putVersion(package, name, manifest, attributes, &state)
+        case .ensureVersion(let package, let name):
+            guard try rows.version(name, of: package, in: state.id) == nil else { return }
+            try putVersion(package, name, .none, [:], &state)
         case .setState(let package, let name, let new):
             guard var version = try rows.version(name, of: package, in: state.id) else { throw Self.missing(.package("\(package) \(name)")) }
             if version.state == new { return }

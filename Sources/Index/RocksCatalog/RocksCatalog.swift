@@ -208,6 +208,7 @@ public final class RocksCatalog: HotCatalog {
             var facts = Facts()
             switch scope {
             case .package(let name): return try rows.facts(of: name, in: repository)
+            case .family(let name, let prefix): return try rows.facts(of: name, andThose: prefix, in: repository)
             case .packages: facts.packages = try rows.packages(in: repository, after: after, limit: limit)
             case .everything:
                 for package in try rows.packages(in: repository, after: after, limit: limit) {
