@@ -183,8 +183,8 @@ public enum Scope: Sendable, Hashable {
     case tags(PackageName)
     /// The links of a relation that point at a target, in one package.
     case linked(PackageName, relation: String, target: String)
-    /// One package as `.package` gives it, and after it those whose names begin with the prefix, without what is in them: what a folder holds that is a
-    /// package and a group of packages at once.
+    /// One package as `.package` gives it, and after it those whose names begin with the prefix, without what is in them: what a folder holds
+    /// that is a package and a group of packages at once.
     case family(PackageName, prefix: String)
 }
 

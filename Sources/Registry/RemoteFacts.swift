@@ -51,6 +51,9 @@ extension Facts {
             part.tags = tags.filter { $0.package == name }
             part.links = links.filter { $0.package == name }
             part.listed = listed.filter { $0.package == name }
+        case .family(let name, let prefix):
+            part = inside(.package(name), after: nil, limit: limit)
+            part.packages += packages.filter { $0.name != name && $0.name.text.utf8.starts(with: prefix.utf8) }.sorted { $0.name < $1.name }
         case .everything:
             part.packages = inside(.packages, after: after, limit: limit).packages
             let names = Set(part.packages.map(\.name))

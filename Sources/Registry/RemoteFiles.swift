@@ -149,7 +149,11 @@ extension Registry {
         }
         if wanted.expectedSize == nil { try await refuseOverQuota(answer.body.length, in: repository) }
         let contentType = inertType(answer["Content-Type"])
-        let staging = try blobs.stage(expectedLength: answer.body.length, digests: DigestSet(wanted.expected.map(\.algorithm)))
+        var wanted = wanted
+        // Asked once the file is known to be there: its bytes wait meanwhile.
+        wanted.expected += try await statedDigest(wanted.statedIn, for: repository).map { [$0] } ?? []
+        let digests = session.frontend.format.digests.union(wanted.expected.map(\.algorithm))
+        let staging = try blobs.stage(expectedLength: answer.body.length, digests: digests)
         flight.begin(FileFlight.Head(path: path, contentType: contentType, length: answer.body.length, expected: wanted.expected), into: staging)
         try await answer.body.drain(into: FlightSink(flight, staging))
         let staged = try await flight.finish(staging)

@@ -121,6 +121,9 @@ public struct UpstreamRequest: Sendable {
     public var alsoAt: (@Sendable (BlobID) -> AssetPath?)?
     /// Asked when upstream has nothing at `url`.
     public var fallback: String?
+    /// Of a file that no listing tells the digest of: documents beside it that do (`FILE.sha1`), best first. The first that upstream has is
+    /// believed; when it has none of them, the bytes are taken as they come.
+    public var statedIn: [DigestDocument] = []
 
     public init(
         url: String, accept: String? = nil, expected: [Digest] = [], expectedSize: Int64? = nil, package: PackageName? = nil, copy: AssetPath? = nil,
@@ -135,6 +138,17 @@ public struct UpstreamRequest: Sendable {
         self.listedIn = listedIn
         self.alsoAt = alsoAt
         self.fallback = fallback
+    }
+}
+
+/// A document that begins with a file's digest in hex.
+public struct DigestDocument: Sendable, Hashable {
+    public var algorithm: DigestAlgorithm
+    /// As `UpstreamRequest.url`.
+    public var url: String
+    public init(_ algorithm: DigestAlgorithm, url: String) {
+        self.algorithm = algorithm
+        self.url = url
     }
 }
 

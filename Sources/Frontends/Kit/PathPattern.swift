@@ -1,8 +1,8 @@
 public import Core
 
-/// A path pattern: literal segments, `{name}` for one segment, `{name}.sha1` for one with a fixed end, `{name+}` for one or more, `{name*}` for none or more, and a final `[/]` for an
-/// optional trailing slash. At most one greedy parameter; what follows it is matched from the end, so `{name+}/manifests/{reference}` finds
-/// the last `manifests`.
+/// A path pattern: literal segments, `{name}` for one segment, `{name}.sha1` for one with a fixed end, `{name+}` for one or more, `{name*}` for
+/// none or more, and a final `[/]` for an optional trailing slash. At most one greedy parameter; what follows it is matched from the end, so
+/// `{name+}/manifests/{reference}` finds the last `manifests`.
 public struct PathPattern: Sendable, Hashable, CustomStringConvertible, ExpressibleByStringLiteral {
     enum Segment: Sendable, Hashable {
         case literal(String)
