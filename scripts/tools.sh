@@ -91,6 +91,23 @@ WRAPPER
     [[ $code != 127 ]] || { rm "$tools/bin/$program"; return 1; }
 }
 
+# Maven's plugins as Debian packages them, with what of Maven the machine has itself: a repository that mvn reads its plugins from.
+maven_packages=(libmaven-deploy-plugin-java libmaven-install-plugin-java libmaven-dependency-plugin-java libmaven-resources-plugin-java
+    libmaven-jar-plugin-java libmaven-compiler-plugin-java libsurefire-java)
+
+ensure_maven_repository() {
+    local share=$tools/unpacked/usr/share package stamp=$tools/unpacked/.maven-complete
+    have mvn || return 1
+    if [[ ! -f $stamp || $(<"$stamp") != "${maven_packages[*]}" ]]; then
+        note "getting Maven's plugins"
+        prepare_private_apt || return 1
+        for package in "${maven_packages[@]}"; do unpack "$package" || return 1; done
+        # Its links lead to ../java, from package to package.
+        cp -an /usr/share/maven-repo "$share/" && cp -an /usr/share/java "$share/" && printf '%s' "${maven_packages[*]}" >"$stamp"
+    fi
+    export MAVEN_REPOSITORY=$share/maven-repo
+}
+
 # ensure_program NAME: true when NAME can be run afterwards, from the machine or unpacked.
 ensure_program() {
     local program=$1
@@ -112,6 +129,7 @@ ensure_tools() {
             # A client tries again after the server was killed.
             resume) ensure_python_tools || note "no Python clients"; programs=(skopeo umoci) ;;
             peers) programs=(docker-registry) ;;
+            maven) ensure_maven_repository || note "no Maven plugins to be had here"; programs=(nginx) ;;
             bench) programs=(wrk nginx docker-registry) ;;
         esac
         for program in "${programs[@]}"; do ensure_program "$program" || note "no $program to be had here"; done

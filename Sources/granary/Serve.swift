@@ -6,6 +6,7 @@ import Core
 import FrontendKit
 import Generic
 import Logging
+import Maven
 import Npm
 import OCI
 import OrderedStore
@@ -71,7 +72,7 @@ enum Running {
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         let registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
-            frontends: [GenericFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()],
+            frontends: [GenericFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()],
             workers: workers, sealer: sealer, options: options, world: world, log: log)
         let counters = StorageCounters(catalog: catalog)
         try await counters.load()

@@ -7,6 +7,7 @@ public import FrontendKit
 import Generic
 import HTTPTypes
 import Logging
+import Maven
 import NIOCore
 import Npm
 import OCI
@@ -73,7 +74,7 @@ public final class House: Sendable {
         engine.signing = options.signing
         registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
-            frontends: [GenericFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()] + options.frontends, workers: workers,
+            frontends: [GenericFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()] + options.frontends, workers: workers,
             sealer: try Sealer(key: Array(repeating: 7, count: Sealer.keyBytes), world: world), options: engine, world: world,
             log: log)
         counters = StorageCounters(catalog: catalog)
