@@ -72,7 +72,7 @@ public struct MavenFrontend: Frontend {
     public func source(of scope: Scope) -> View? {
         switch scope {
         case .package(let package), .family(let package, _): MetadataFolder(of: package)?.view()
-        case .packages, .tags, .linked: nil
+        default: nil
         }
     }
 

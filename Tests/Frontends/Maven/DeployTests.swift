@@ -107,7 +107,8 @@ import Testing
         }
         try await house.deploy(
             path,
-            "<project><parent><groupId>org.example</groupId><version>${revision}</version></parent><artifactId>app</artifactId><name>S&oslash;</name></project>")
+            "<project><parent><groupId>org.example</groupId><version>${revision}</version></parent><artifactId>app</artifactId><name>S&oslash;</name></project>"
+        )
         let version = house.harness.registry.repository("m")?.facts(in: .package(try #require(PackageName("org.example:app"))), after: nil, limit: 1)
             .versions.first
         guard case .inline(let bytes, "application/xml") = version?.manifest else {
