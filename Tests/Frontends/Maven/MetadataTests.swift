@@ -2,6 +2,7 @@ import Core
 import FrontendKit
 import HTTPTypes
 import Maven
+import NIOCore
 import TestSupport
 import Testing
 
