@@ -78,7 +78,7 @@ public struct NpmFrontend: Frontend {
     public func source(of scope: Scope) -> View? {
         switch scope {
         case .package(let package), .tags(let package): View(package)
-        case .packages, .linked, .everything: nil
+        default: nil
         }
     }
 }
