@@ -35,7 +35,7 @@ resolve() {
     rm -rf "$scratch/$1/org/example"
     maven "$1" "$plugins:maven-dependency-plugin:3.5.0:get" -DremoteRepositories="granary::default::$2" -Dartifact="$3" -Dtransitive=false
 }
-# newest FOLDER ARTIFACT VERSION: the file that was resolved there.
+# resolved FILE PATH: what was resolved there is the file.
 resolved() { cmp "$1" "$scratch/$2"; }
 
 mkdir files
@@ -46,5 +46,7 @@ source "$here/wire.sh"
 if needs mvn "mvn deploys and resolves" && [[ -n ${MAVEN_REPOSITORY:-} ]]; then
     source "$here/clients.sh"
     source "$here/remote.sh"
+    source "$here/virtual.sh"
+    source "$here/gradle.sh"
 fi
 conclude
