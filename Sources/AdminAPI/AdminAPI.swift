@@ -33,6 +33,7 @@ public struct AdminAPI: Sendable {
         self.options = options
         endpoints =
             AuthEndpoints.table + UserEndpoints.table + PermissionEndpoints.table + RepositoryEndpoints.table + RemoteEndpoints.table
+            + MemberEndpoints.table
             + ArtifactEndpoints.table
             + UploadEndpoints.table + PackageEndpoints.table + SystemEndpoints.table
     }

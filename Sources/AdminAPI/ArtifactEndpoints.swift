@@ -37,8 +37,8 @@ enum ArtifactEndpoints {
         .json(.get, "/api/v1/repositories/{key}/artifacts/{path+}", "get_repository_artifact_metadata", "artifacts", .optional) {
             (call, _: Nothing) throws(RegistryError) -> ArtifactResponse in
             let authorized = try await call.registry.readable(try call.repositoryKey(), by: call.caller)
-            let asset = try await call.registry.artifact(at: try call.artifactPath(), in: authorized)
-            return try await describe(asset, in: authorized.repository, call)
+            let (asset, holder) = try await call.registry.heldArtifact(at: try call.artifactPath(), in: authorized)
+            return try await describe(asset, in: holder.repository, call)
         },
         .json(.delete, "/api/v1/repositories/{key}/artifacts/{path+}", "delete_artifact", "artifacts", .authenticated) {
             (call, _: Nothing) throws(RegistryError) -> Nothing in
@@ -47,9 +47,9 @@ enum ArtifactEndpoints {
         },
         .raw(.get, "/api/v1/repositories/{key}/download/{path+}", "download_artifact", "artifacts", .optional) { call throws(RegistryError) in
             let authorized = try await call.registry.readable(try call.repositoryKey(), by: call.caller)
-            let asset = try await call.registry.artifact(at: try call.artifactPath(), in: authorized)
-            let fields: HTTPFields = [.contentDisposition: ContentDisposition.attachment(String(asset.path.fileName))]
-            return try await call.registry.fileResponse(asset, authorized, fields: fields, isPointer: true, head: call.head)
+            let path = try call.artifactPath()
+            let fields: HTTPFields = [.contentDisposition: ContentDisposition.attachment(String(path.fileName))]
+            return try await call.registry.artifactResponse(at: path, in: authorized, fields: fields, head: call.head)
         },
     ]
 
@@ -60,7 +60,7 @@ enum ArtifactEndpoints {
 
     private static func list(_ call: Call) async throws(RegistryError) -> ArtifactListResponse {
         let window = try PageWindow(call.head.query)
-        let repository = try await call.registry.readable(try call.repositoryKey(), by: call.caller).repository
+        let authorized = try await call.registry.readable(try call.repositoryKey(), by: call.caller)
         let prefix = call.head.query["path_prefix"] ?? ""
         let text = call.head.query["q"]?.lowercased()
         var after: AssetPath?
@@ -70,34 +70,38 @@ enum ArtifactEndpoints {
             }
             after = path
         }
+        // Of what one repository holds, all of it: a virtual one's members may hold the same path twice, and hide some from this caller.
+        var kept: Int?
+        if prefix.isEmpty, text == nil, try await call.registry.holders(of: authorized).map(\.id) == [authorized.repository.id] {
+            kept = Int(try await call.registry.catalog.usage(of: authorized.repository.id).assets)
+        }
         let skip = after == nil ? window.skip : 0
-        var found: [Asset] = []
+        var found: [(asset: Asset, holder: Repository)] = []
         var seen = 0
         var scanned = 0
         var isWhole = false
         while scanned < scannedMax {
-            let page = try await call.registry.catalog.assets(in: repository.id, prefix: prefix, after: after, limit: 1_000)
+            let page = try await call.registry.artifacts(in: authorized, prefix: prefix, after: after, limit: 1_000)
             scanned += page.count
-            for asset in page where text.map({ asset.path.text.lowercased().contains($0) }) ?? true {
-                if seen >= skip, found.count <= window.perPage { found.append(asset) }
+            for held in page where text.map({ held.asset.path.text.lowercased().contains($0) }) ?? true {
+                if seen >= skip, found.count <= window.perPage { found.append(held) }
                 seen += 1
             }
-            after = page.last?.path
+            after = page.last?.asset.path
             if page.count < 1_000 {
                 isWhole = true
                 break
             }
             // Unfiltered totals are kept by the catalog: no need to count.
-            if prefix.isEmpty, text == nil, found.count > window.perPage { break }
+            if kept != nil, found.count > window.perPage { break }
         }
         let shown = found.prefix(window.perPage)
         // Where the next page begins: behind the last shown, or, when too few were found in time, behind the last looked at.
-        let next = found.count > window.perPage ? shown.last?.path : isWhole ? nil : after
-        let total = prefix.isEmpty && text == nil ? Int(try await call.registry.catalog.usage(of: repository.id).assets) : seen
+        let next = found.count > window.perPage ? shown.last?.asset.path : isWhole ? nil : after
         var items: [ArtifactResponse] = []
-        for asset in shown { items.append(try await describe(asset, in: repository, call)) }
+        for held in shown { items.append(try await describe(held.asset, in: held.holder, call)) }
         return ArtifactListResponse(
-            items: items, pagination: window.pagination(total: total), next_cursor: next.map { Base64.encode(Array($0.text.utf8), .url) },
+            items: items, pagination: window.pagination(total: kept ?? seen), next_cursor: next.map { Base64.encode(Array($0.text.utf8), .url) },
             has_more: next != nil)
     }
 

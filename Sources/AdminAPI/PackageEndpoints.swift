@@ -13,11 +13,15 @@ enum PackageEndpoints {
             let window = try PageWindow(call.head.query)
             var seen = 0
             var items: [PackageResponse] = []
+            // Members of a virtual repository share names; each shows once, as its first member has it.
+            let isUnion = call.head.query["repository_key"] != nil
+            var names: Set<PackageName> = []
             for repository in try await repositories(call) {
                 var last: String?
                 while true {
                     let page = try await call.registry.catalog.facts(in: .packages, of: repository.id, after: last, limit: 1_000).packages
                     for package in page where matches(package, call.head.query["search"]) {
+                        if isUnion, !names.insert(package.name).inserted { continue }
                         if seen >= window.skip, items.count < window.perPage { items.append(try await response(package, repository, call)) }
                         seen += 1
                     }
@@ -53,7 +57,7 @@ enum PackageEndpoints {
     private static func repositories(_ call: Call) async throws(RegistryError) -> [Repository] {
         var visible: [Repository]
         if let key = call.head.query["repository_key"] {
-            visible = [try await call.registry.readable(try call.repositoryKey(key), by: call.caller).repository]
+            visible = try await call.registry.holders(of: try await call.registry.readable(try call.repositoryKey(key), by: call.caller))
         } else {
             // What is in a repository is shown to who may read it; to know that it exists is less.
             visible = try await call.registry.listedRepositories(by: call.caller).filter { call.access.mayRead(call.caller, $0) }

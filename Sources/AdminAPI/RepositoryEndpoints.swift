@@ -68,6 +68,17 @@ enum RepositoryEndpoints {
         return true
     }
 
+    /// As the setting keeps them.
+    static func sharedNames(_ patterns: [String]) throws(RegistryError) -> String {
+        for pattern in patterns where !(1...512).contains(pattern.utf8.count) || pattern.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) {
+            throw RegistryError(.invalid, subject: .field("shared_names"), reason: "a pattern is a package name, in which * stands for any text")
+        }
+        guard patterns.count <= 1000 else {
+            throw RegistryError(.invalid, subject: .field("shared_names"), reason: "there may be at most 1000 patterns")
+        }
+        return patterns.joined(separator: "\n")
+    }
+
     /// A secret replaces the other kind's, so that nothing stale is sent.
     static func upstreamSettings(_ type: String?, _ username: String?, _ password: String?) throws(RegistryError) -> [String: String] {
         switch type {
@@ -88,7 +99,10 @@ enum RepositoryEndpoints {
     }
 
     private static func response(_ repository: Repository, _ call: Call) async throws(RegistryError) -> RepositoryResponse {
-        RepositoryResponse(repository, used: try await call.registry.catalog.usage(of: repository.id).bytes)
+        RepositoryResponse(
+            repository, used: try await call.registry.catalog.usage(of: repository.id).bytes,
+            deployMember: try await call.registry.deployMemberKey(of: repository, for: call.caller),
+            sharedNames: call.registry.sharedNames(of: repository))
     }
 }
 
@@ -108,6 +122,10 @@ struct CreateRepositoryRequest: Codable, Sendable {
     let upstream_credential_hosts: [String]?
     /// PyPI: where the upstream has its index, `simple` unless told.
     let pypi_upstream_index_path: String?
+    /// Ours: the member of a virtual repository that takes what is published to it.
+    let deploy_member_key: String?
+    /// Ours: names that upstreams may add to although a local member of the virtual repository owns them.
+    let shared_names: [String]?
 
     struct MemberRequest: Codable, Sendable {
         let repo_key: String
@@ -116,9 +134,6 @@ struct CreateRepositoryRequest: Codable, Sendable {
 
     func draft() throws(RegistryError) -> RepositoryDraft {
         try refuseUnserved(promotion_only: promotion_only, versioning_enabled: versioning_enabled, storage_backend: storage_backend)
-        if member_repos != nil {
-            throw RegistryError(.invalid, subject: .field("member_repos"), reason: "virtual repositories are not served by this version")
-        }
         guard let kind = Repository.Kind(rawValue: repo_type) else {
             throw RegistryError(.invalid, subject: .field("repo_type"), reason: "local, remote, virtual or staging")
         }
@@ -135,8 +150,23 @@ struct CreateRepositoryRequest: Codable, Sendable {
         if let upstream_allow_private { draft.settings["upstream_allow_private"] = String(upstream_allow_private) }
         if let upstream_credential_hosts { draft.settings["upstream_credential_hosts"] = upstream_credential_hosts.joined(separator: ",") }
         if let pypi_upstream_index_path { draft.settings["pypi_upstream_index_path"] = pypi_upstream_index_path }
+        if let member_repos {
+            draft.members = []
+            for member in member_repos {
+                draft.members?.append(MemberDraft(key: try validKey(member.repo_key), priority: try memberPriority(member.priority ?? 0)))
+            }
+        }
+        if let deploy_member_key { draft.deployMember = .some(try validKey(deploy_member_key)) }
+        if let shared_names { draft.settings["shared_names"] = try RepositoryEndpoints.sharedNames(shared_names) }
         return draft
     }
+}
+
+private func validKey(_ text: String) throws(RegistryError) -> RepositoryKey {
+    guard let key = RepositoryKey(text) else {
+        throw RegistryError(.notFound, subject: .repository(text), reason: "there is no repository \(text), or you may not read it")
+    }
+    return key
 }
 
 /// A setting that would be ignored is refused: who asks for it relies on it.
@@ -158,6 +188,9 @@ struct UpdateRepositoryRequest: Codable, Sendable {
     let upstream_allow_private: Bool?
     let upstream_credential_hosts: [String]?
     let pypi_upstream_index_path: String?
+    /// An empty one takes the deploy member away.
+    let deploy_member_key: String?
+    let shared_names: [String]?
 
     func draft() throws(RegistryError) -> RepositoryDraft {
         try refuseUnserved(promotion_only: promotion_only, versioning_enabled: versioning_enabled, storage_backend: nil)
@@ -174,6 +207,8 @@ struct UpdateRepositoryRequest: Codable, Sendable {
         if let upstream_allow_private { draft.settings["upstream_allow_private"] = String(upstream_allow_private) }
         if let upstream_credential_hosts { draft.settings["upstream_credential_hosts"] = upstream_credential_hosts.joined(separator: ",") }
         if let pypi_upstream_index_path { draft.settings["pypi_upstream_index_path"] = pypi_upstream_index_path }
+        if let deploy_member_key { draft.deployMember = .some(deploy_member_key.isEmpty ? nil : try validKey(deploy_member_key)) }
+        if let shared_names { draft.settings["shared_names"] = try RepositoryEndpoints.sharedNames(shared_names) }
         return draft
     }
 }
@@ -189,8 +224,11 @@ struct RepositoryResponse: Codable, Sendable {
     let upstream_url, upstream_auth_type: String?
     let upstream_auth_configured, curation_enabled: Bool
     let curation_default_action, created_at, updated_at: String
+    /// Ours, of virtual repositories.
+    let deploy_member_key: String?
+    let shared_names: [String]?
 
-    init(_ repository: Repository, used: Int64) {
+    init(_ repository: Repository, used: Int64, deployMember: RepositoryKey?, sharedNames: [String]) {
         id = repository.id.description
         key = repository.key.text
         name = repository.name
@@ -211,6 +249,8 @@ struct RepositoryResponse: Codable, Sendable {
         curation_default_action = "allow"
         created_at = repository.created.description
         updated_at = repository.updated.description
+        deploy_member_key = deployMember?.text
+        shared_names = sharedNames.isEmpty ? nil : sharedNames
     }
 }
 struct RepositoryListResponse: Codable, Sendable {

@@ -1,8 +1,9 @@
 public import BlobStore
 public import Access
-import Catalog
+public import Catalog
 public import Core
-import FrontendKit
+public import FrontendKit
+public import HTTPTypes
 
 // The generic artifact API: bytes put at a path through REST become a release of whatever format the repository has.
 
@@ -42,16 +43,72 @@ extension Registry {
             reason: "an artifact path is relative, has 1 to 2048 bytes and no empty, '.' or '..' segment\(length)")
     }
 
-    /// An artifact's row; `notFound` when there is none.
+    /// An artifact's row; `notFound` when there is none. Of a virtual repository: the first visible member's.
     public func artifact(at path: AssetPath, in authorized: Authorized) async throws(RegistryError) -> Asset {
-        guard let asset = try await catalog.asset(at: path, in: authorized.repository.id) else {
-            throw RegistryError(.notFound, subject: .path(path.text), reason: "\(authorized.repository.key) has no artifact at \(path)")
+        try await heldArtifact(at: path, in: authorized).asset
+    }
+
+    /// The same, with the repository that holds it.
+    public func heldArtifact(
+        at path: AssetPath, in authorized: Authorized
+    ) async throws(RegistryError) -> (asset: Asset, holder: Authorized) {
+        let repository = authorized.repository
+        if isVirtual(repository) {
+            if let held = try await virtualAsset(at: path, try listing(authorized)) { return held }
+        } else if let asset = try await catalog.asset(at: path, in: repository.id) {
+            return (asset, authorized)
         }
-        return asset
+        throw RegistryError(.notFound, subject: .path(path.text), reason: "\(repository.key) has no artifact at \(path)")
+    }
+
+    /// An artifact's bytes, as a download.
+    public func artifactResponse(
+        at path: AssetPath, in authorized: Authorized, fields: HTTPFields, head: RequestHead
+    ) async throws(RegistryError) -> Response {
+        let (asset, holder) = try await heldArtifact(at: path, in: authorized)
+        var response = try await fileResponse(asset, holder, fields: fields, isPointer: true, head: head)
+        if !authorized.repository.isPublic { response.keepPrivate() }
+        return response
+    }
+
+    /// Artifacts whose path begins with `prefix`, after a path, in byte order; of a virtual repository those of the visible members, the first
+    /// one's at each path.
+    public func artifacts(
+        in authorized: Authorized, prefix: String, after: AssetPath?, limit: Int
+    ) async throws(RegistryError) -> [(asset: Asset, holder: Repository)] {
+        let repository = authorized.repository
+        guard isVirtual(repository) else {
+            return try await catalog.assets(in: repository.id, prefix: prefix, after: after, limit: limit).map { ($0, repository) }
+        }
+        var found: [AssetPath: (asset: Asset, holder: Repository)] = [:]
+        for member in try await members(of: try listing(authorized)).visible {
+            for asset in try await catalog.assets(in: member.repository.id, prefix: prefix, after: after, limit: limit)
+            where found[asset.path] == nil {
+                found[asset.path] = (asset, member.repository)
+            }
+        }
+        return Array(found.values.sorted { $0.asset.path < $1.asset.path }.prefix(limit))
+    }
+
+    /// What repositories a listing of this one is made of, in order of precedence: itself, or the visible members.
+    public func holders(of authorized: Authorized) async throws(RegistryError) -> [Repository] {
+        guard isVirtual(authorized.repository) else { return [authorized.repository] }
+        return try await members(of: try listing(authorized)).visible.map(\.repository)
+    }
+
+    private func listing(_ authorized: Authorized) throws(RegistryError) -> RepositorySession {
+        guard let frontend = frontend(for: authorized.repository.format) else {
+            throw RegistryError(
+                .unsupported, subject: .repository(authorized.repository.key.text),
+                reason: "no frontend serves the format \(authorized.repository.format)")
+        }
+        return RepositorySession(registry: self, authorized: authorized, frontend: frontend, requestID: "listing")
     }
 
     public func deleteArtifact(at path: AssetPath, in key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) {
-        let authorized = try access.authorize(origin.caller, .delete, on: try await catalog.repository(key))
+        let asked = try access.authorize(origin.caller, .delete, on: try await catalog.repository(key))
+        // What a remote remembers may be forgotten there; a virtual repository holds nothing itself.
+        let authorized = isVirtual(asked.repository) ? try await changing(asked, origin).authorized : asked
         let asset = try await artifact(at: path, in: authorized)
         // Sidecars (`<file>.metadata`) go with their file, and a version with its last one: an index must not name what nobody can fetch.
         var mutations: [Mutation] = [.deleteAsset(path)]
@@ -110,12 +167,17 @@ extension Registry {
     // MARK: The road they share
 
     private func writing(to key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) -> RepositorySession {
-        let authorized = try access.authorize(origin.caller, .write, on: try await catalog.repository(key))
+        try await changing(try access.authorize(origin.caller, .write, on: try await catalog.repository(key)), origin)
+    }
+
+    /// Where a change of the repository is made.
+    private func changing(_ authorized: Authorized, _ origin: RequestOrigin) async throws(RegistryError) -> RepositorySession {
         guard let frontend = frontend(for: authorized.repository.format) else {
-            throw RegistryError(.unsupported, subject: .repository(key.text), reason: "no frontend serves the format \(authorized.repository.format)")
+            throw RegistryError(
+                .unsupported, subject: .repository(authorized.repository.key.text),
+                reason: "no frontend serves the format \(authorized.repository.format)")
         }
-        try refuseWrites(to: authorized.repository)
-        return RepositorySession(registry: self, authorized: authorized, frontend: frontend, requestID: origin.requestID)
+        return try await writable(RepositorySession(registry: self, authorized: authorized, frontend: frontend, requestID: origin.requestID))
     }
 
     private func adopt(

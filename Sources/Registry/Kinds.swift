@@ -10,19 +10,12 @@ import NIOCore
 extension Registry {
     /// Runs one matched route over the session's repository.
     func perform(_ route: Route, _ request: Request, in session: RepositorySession) async throws(RegistryError) -> Response {
-        let repository = session.authorized.repository
         switch route.kind {
         case .file(let file):
-            let found = try await self.file(for: file, request, in: session)
-            if let describe = file.describe, case .held(let asset) = found {
-                try await gate(asset.blob, as: asset.path)
-                return try await response(to: try describe(asset), from: session.frontend, over: session, head: request.head)
-            }
-            return try await fileResponse(
-                found, session.authorized, isPointer: file.freshness == .pointer, head: request.head, fields: file.fields)
+            return try await fileResponse(for: file, request, in: session)
         case .view(let identify):
             let view = try identify(request)
-            if repository.kind == .remote, route.options.contains(.verbatim) {
+            if session.authorized.repository.kind == .remote, route.options.contains(.verbatim) {
                 let copy = try await verbatimFile(of: view, mayArrive: mayArrive(request.head), in: session)
                 return try await fileResponse(copy, session.authorized, isPointer: true, head: request.head) { _ in [:] }
             }
@@ -30,8 +23,8 @@ extension Registry {
         case .answer(let compute):
             return try await response(to: try await compute(request, session), from: session.frontend, over: session, head: request.head)
         case .action(let perform):
-            try refuseWrites(to: repository)
-            return try await response(to: try await perform(request, session), from: session.frontend, over: session, head: request.head)
+            let reply = try await perform(request, try await writable(session))
+            return try await response(to: reply, from: session.frontend, over: session, head: request.head)
         case .mounted:
             preconditionFailure("rows of the mount are answered before a repository is resolved")
         }
@@ -40,23 +33,37 @@ extension Registry {
     /// Whether what the catalog holds is all there is.
     func isLocal(_ repository: Repository) -> Bool { repository.kind == .local || repository.kind == .staging }
 
-    /// Publishing goes to local repositories: a remote is a memory of its upstream.
-    func refuseWrites(to repository: Repository) throws(RegistryError) {
+    func isVirtual(_ repository: Repository) -> Bool { repository.kind == .virtual }
+
+    /// Where a change of the session's repository is made. Publishing goes to local repositories: a remote is a memory of its upstream, a virtual
+    /// repository hands on to the member it was told to.
+    func writable(_ session: RepositorySession) async throws(RegistryError) -> RepositorySession {
+        let repository = session.authorized.repository
         switch repository.kind {
-        case .local, .staging: return
+        case .local, .staging: return session
         case .remote:
             throw RegistryError(
                 .unsupported, subject: .repository(repository.key.text),
                 reason: "\(repository.key) is a remote repository: publish to a local one, or to its upstream")
         case .virtual:
-            throw RegistryError(
-                .invalid, subject: .repository(repository.key.text),
-                reason: "\(repository.key) is a virtual repository: publish to one of its members")
+            return try await writable(try await deploySession(of: session))
         }
     }
 
     /// HEAD and ranges are answered from the whole.
     private func mayArrive(_ head: RequestHead) -> Bool { head.method == .get && head.fields[.range] == nil }
+
+    /// A file's bytes, wherever its repository has them from.
+    func fileResponse(for file: FileRoute, _ request: Request, in session: RepositorySession) async throws(RegistryError) -> Response {
+        if isVirtual(session.authorized.repository) { return try await virtualFile(file, request, in: session) }
+        let found = try await self.file(for: file, request, in: session)
+        if let describe = file.describe, case .held(let asset) = found {
+            try await gate(asset.blob, as: asset.path)
+            return try await response(to: try describe(asset), from: session.frontend, over: session, head: request.head)
+        }
+        return try await fileResponse(
+            found, session.authorized, isPointer: file.freshness == .pointer, head: request.head, fields: file.fields)
+    }
 
     private func file(for file: FileRoute, _ request: Request, in session: RepositorySession) async throws(RegistryError) -> RemoteFile {
         let repository = session.authorized.repository
@@ -79,7 +86,7 @@ extension Registry {
             return try await remoteFile(
                 at: path, listedIn: listing, freshness: file.freshness, mayArrive: file.describe == nil && mayArrive(request.head), in: session)
         case .virtual:
-            throw absent
+            preconditionFailure("a virtual repository's files are its members'")
         }
     }
 
@@ -99,7 +106,9 @@ extension Registry {
         case .local, .staging:
             let revision: Revision
             if case .package(let name) = view.scope {
-                guard let package = try await catalog.package(name, in: repository.id) else { return ViewSource(fingerprint: "absent") { Facts() } }
+                guard let package = try await catalog.package(name, in: repository.id) else {
+                    return ViewSource(fingerprint: ViewSource.absent) { Facts() }
+                }
                 revision = package.revision
             } else {
                 revision = repository.revision
@@ -109,10 +118,10 @@ extension Registry {
             }
         case .remote:
             let page = try await learnedPage(for: view, in: session)
-            guard !page.absent else { return ViewSource(fingerprint: "absent") { Facts() } }
+            guard !page.absent else { return ViewSource(fingerprint: ViewSource.absent) { Facts() } }
             return ViewSource(fingerprint: "learned \(page.revision)") { () async throws(RegistryError) -> Facts in try await self.facts(of: page) }
         case .virtual:
-            return ViewSource(fingerprint: "absent") { Facts() }
+            return try await virtualSource(of: view, in: session)
         }
     }
 
@@ -135,30 +144,53 @@ extension Registry {
         }
     }
 
-    /// What a format asks through its port.
+    // What a format asks through its port.
+
     func facts(in scope: Scope, after: String?, limit: Int, _ session: RepositorySession) async throws(RegistryError) -> Facts {
-        if session.authorized.repository.kind == .remote { return try await remoteFacts(in: scope, after: after, limit: limit, session) }
-        return try await catalog.facts(in: scope, of: session.authorized.repository.id, after: after, limit: limit)
+        let repository = session.authorized.repository
+        switch repository.kind {
+        case .local, .staging: return try await catalog.facts(in: scope, of: repository.id, after: after, limit: limit)
+        case .remote: return try await remoteFacts(in: scope, after: after, limit: limit, session)
+        case .virtual: return try await virtualFacts(in: scope, after: after, limit: limit, session)
+        }
     }
 
     func version(_ name: VersionName, of package: PackageName, _ session: RepositorySession) async throws(RegistryError) -> Version? {
-        if session.authorized.repository.kind == .remote { return try await remoteVersion(name, of: package, session) }
-        return try await catalog.version(name, of: package, in: session.authorized.repository.id)
+        let repository = session.authorized.repository
+        switch repository.kind {
+        case .local, .staging: return try await catalog.version(name, of: package, in: repository.id)
+        case .remote: return try await remoteVersion(name, of: package, session)
+        case .virtual: return try await virtualVersion(name, of: package, session)
+        }
     }
 
     func tag(_ name: TagName, of package: PackageName, _ session: RepositorySession) async throws(RegistryError) -> Tag? {
-        if session.authorized.repository.kind == .remote { return try await remoteTag(name, of: package, session) }
-        return try await catalog.tag(name, of: package, in: session.authorized.repository.id)
+        let repository = session.authorized.repository
+        switch repository.kind {
+        case .local, .staging: return try await catalog.tag(name, of: package, in: repository.id)
+        case .remote: return try await remoteTag(name, of: package, session)
+        case .virtual: return try await virtualTag(name, of: package, session)
+        }
+    }
+
+    func asset(at path: AssetPath, _ session: RepositorySession) async throws(RegistryError) -> Asset? {
+        switch session.authorized.repository.kind {
+        case .local, .staging, .remote: return try await catalog.asset(at: path, in: session.authorized.repository.id)
+        case .virtual: return try await virtualAsset(at: path, session)?.asset
+        }
     }
 
     private func wholeFacts(in scope: Scope, of repository: RepositoryID) async throws(RegistryError) -> Facts {
         let batch = 5_000
         var whole = try await catalog.facts(in: scope, of: repository, after: nil, limit: batch)
-        guard case .packages = scope else { return whole }
+        switch scope {
+        case .packages, .everything: break
+        case .package, .tags, .linked: return whole
+        }
         var last = whole.packages.last
         while let after = last, whole.packages.count % batch == 0 {
             let next = try await catalog.facts(in: scope, of: repository, after: after.name.text, limit: batch)
-            whole.packages += next.packages
+            whole.append(next)
             last = next.packages.last
         }
         return whole
@@ -167,7 +199,13 @@ extension Registry {
 
 /// Where a view's facts come from.
 struct ViewSource: Sendable {
+    static let absent = "absent"
+
     let fingerprint: String
+    /// Callers of one audience see the same: each has its own cached page.
+    var audience = ""
+    /// Made of what not everybody may see who may read the repository.
+    var isRestricted = false
     let facts: @Sendable () async throws(RegistryError) -> Facts
     init(fingerprint: String, facts: @escaping @Sendable () async throws(RegistryError) -> Facts) {
         self.fingerprint = fingerprint

@@ -15,6 +15,10 @@ public struct RepositoryDraft: Sendable {
     /// The inner nil lifts the quota.
     public var quotaBytes: Int64??
     public var upstreamURL: String?
+    /// Virtual, when creating: its members.
+    public var members: [MemberDraft]?
+    /// Virtual: the member that publishing goes to; the inner nil takes it away.
+    public var deployMember: RepositoryKey??
     /// By REST field name; an empty value removes the setting. Those of `Registry.sealedSettings` are kept sealed and never shown.
     public var settings: [String: String] = [:]
     public init() {}
@@ -33,11 +37,17 @@ extension Registry {
             throw invalid("format", "unknown format \(draft.format ?? ""): this server serves \(known)")
         }
         let kind = draft.kind ?? .local
-        guard kind != .virtual else { throw invalid("repo_type", "virtual repositories are not served by this version") }
         if kind == .remote, draft.upstreamURL == nil { throw invalid("upstream_url", "a remote repository needs an upstream_url") }
         let now = world.now()
         var repository = Repository(id: world.newID(), key: key, name: draft.name ?? key.text, format: format, kind: kind, created: now)
+        if let members = draft.members {
+            guard isVirtual(repository), !members.isEmpty else {
+                throw invalid("member_repos", "a virtual repository has at least one member, other repositories none")
+            }
+            for member in members { try await add(member, to: &repository, by: origin.caller) }
+        }
         try update(&repository, with: draft)
+        try await setDeployMember(of: &repository, to: draft)
         if try await catalog.repository(key) != nil {
             throw RegistryError(.conflict, subject: .repository(key.text), reason: "there is a repository \(key) already")
         }
@@ -57,6 +67,7 @@ extension Registry {
         }
         if let kind = draft.kind, kind != repository.kind { throw invalid("repo_type", "the type of a repository cannot change") }
         try update(&repository, with: draft)
+        try await setDeployMember(of: &repository, to: draft)
         repository.updated = world.now()
         try await catalog.apply(
             Change(actor: origin.caller.actor, at: repository.updated, requestID: origin.requestID, parts: [.putRepository(repository)]))
@@ -69,8 +80,10 @@ extension Registry {
         let repository = try access.authorize(
             origin.caller, .admin, on: try await catalog.repository(key), scope: .deleteRepositories
         ).repository
+        let parts = try await leaving(repository.id).map { Change.Part.putRepository($0) }
         try await catalog.apply(
-            Change(actor: origin.caller.actor, at: world.now(), requestID: origin.requestID, parts: [.deleteRepository(repository.id)]))
+            Change(
+                actor: origin.caller.actor, at: world.now(), requestID: origin.requestID, parts: parts + [.deleteRepository(repository.id)]))
         views.forget(repository.id, package: nil)
     }
 
@@ -140,12 +153,12 @@ extension Registry {
         url.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false).prefix(3).joined(separator: "/").lowercased()
     }
 
-    private func stored(_ id: RepositoryID) async throws(RegistryError) -> Repository {
+    func stored(_ id: RepositoryID) async throws(RegistryError) -> Repository {
         guard let repository = try await catalog.repository(id: id) else {
             throw RegistryError(.conflict, subject: .repository(id.description), reason: "the repository was deleted meanwhile")
         }
         return repository
     }
 
-    private func invalid(_ field: String, _ reason: String) -> RegistryError { RegistryError(.invalid, subject: .field(field), reason: reason) }
+    func invalid(_ field: String, _ reason: String) -> RegistryError { RegistryError(.invalid, subject: .field(field), reason: reason) }
 }

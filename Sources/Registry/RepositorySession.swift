@@ -12,11 +12,39 @@ struct RepositorySession: RepositoryPort {
     let authorized: Authorized
     let frontend: any Frontend
     let requestID: String
+    /// Virtual repositories on the way to this one, the one that was asked first. Empty when this is what was asked.
+    private(set) var through: [Authorized] = []
+
+    init(registry: Registry, authorized: Authorized, frontend: any Frontend, requestID: String) {
+        self.registry = registry
+        self.authorized = authorized
+        self.frontend = frontend
+        self.requestID = requestID
+    }
+
+    private init(_ member: Authorized, of virtual: RepositorySession) {
+        self.init(registry: virtual.registry, authorized: member, frontend: virtual.frontend, requestID: virtual.requestID)
+        through = virtual.through + [virtual.authorized]
+    }
+
+    /// The same request at a member of this virtual repository.
+    func entering(_ member: Authorized) -> RepositorySession { RepositorySession(member, of: self) }
+
+    /// The request at what was asked for.
+    var entrance: RepositorySession {
+        guard let asked = through.first else { return self }
+        return RepositorySession(registry: registry, authorized: asked, frontend: frontend, requestID: requestID)
+    }
 
     private var repository: Repository { authorized.repository }
 
     var caller: CallerName { CallerName(name: authorized.caller.actor.name, isAnonymous: authorized.caller.isAnonymous) }
-    var context: RenderContext { registry.context(of: repository) }
+    /// Of the repository, under the name the client knows.
+    var context: RenderContext {
+        var context = registry.context(of: repository)
+        context.repository = through.first?.repository.key ?? repository.key
+        return context
+    }
 
     // MARK: Facts
 
@@ -32,7 +60,7 @@ struct RepositorySession: RepositoryPort {
         try await registry.tag(name, of: package, self)
     }
 
-    func asset(at path: AssetPath) async throws(RegistryError) -> Asset? { try await registry.catalog.asset(at: path, in: repository.id) }
+    func asset(at path: AssetPath) async throws(RegistryError) -> Asset? { try await registry.asset(at: path, self) }
 
     func bytes(of asset: Asset) async throws(RegistryError) -> [UInt8] {
         try await registry.gate(asset.blob, as: asset.path)
@@ -72,8 +100,9 @@ struct RepositorySession: RepositoryPort {
     }
 
     func beginUpload(purpose: String, totalBytes: Int64?) async throws(RegistryError) -> UploadProgress {
-        try await registry.refuseOverQuota(totalBytes, in: repository)
-        return UploadProgress(try await registry.blobs.beginUpload(context: owner(purpose).encoded, totalBytes: totalBytes))
+        let target = try await registry.writable(self)
+        try await registry.refuseOverQuota(totalBytes, in: target.repository)
+        return UploadProgress(try await registry.blobs.beginUpload(context: target.owner(purpose).encoded, totalBytes: totalBytes))
     }
 
     func upload(_ id: EntityID, purpose: String) async throws(RegistryError) -> UploadProgress { UploadProgress(try await status(of: id, purpose)) }
@@ -100,7 +129,8 @@ struct RepositorySession: RepositoryPort {
 
     /// A session of another caller, repository or protocol is one that does not exist.
     func status(of id: EntityID, _ purpose: String) async throws(RegistryError) -> UploadStatus {
-        guard let status = try await registry.blobs.upload(id), status.context == owner(purpose).encoded else {
+        let target = try await registry.writable(self)
+        guard let status = try await registry.blobs.upload(id), status.context == target.owner(purpose).encoded else {
             throw RegistryError(.notFound, subject: .upload(id.description), reason: "there is no such upload: it is over, expired, or never began")
         }
         return status
@@ -108,9 +138,12 @@ struct RepositorySession: RepositoryPort {
 
     func link(_ path: AssetPath, from other: RepositoryKey) async throws(RegistryError) -> (any StagedBytes)? {
         guard let source = try await registry.catalog.repository(other), frontend.format.answers(to: source.format),
-            registry.access.mayRead(authorized.caller, source),
-            let asset = try await registry.catalog.asset(at: path, in: source.id)
+            registry.access.mayRead(authorized.caller, source)
         else { return nil }
+        let there = RepositorySession(
+            registry: registry, authorized: try registry.access.authorize(authorized.caller, .read, on: source), frontend: frontend,
+            requestID: requestID)
+        guard let asset = try await there.asset(at: path) else { return nil }
         try await registry.gate(asset.blob, as: path)
         return try await registry.blobs.staged(asset.blob)
     }
@@ -120,15 +153,26 @@ struct RepositorySession: RepositoryPort {
     func publicKey() async throws(RegistryError) -> [UInt8]? { try await registry.options.signing.publicKey(repository) }
 
     func require(_ permission: Permission) async throws(RegistryError) {
-        _ = try registry.access.authorize(authorized.caller, permission, on: repository)
+        guard let asked = through.first else {
+            _ = try registry.access.authorize(authorized.caller, permission, on: repository)
+            return
+        }
+        // As the request itself was: in full at what was asked, then the account's own right on every step of the way.
+        var step = try registry.access.authorize(authorized.caller, permission, on: asked.repository)
+        for next in through.dropFirst().map(\.repository) + [repository] {
+            guard let reached = registry.access.authorize(member: next, through: step) else { throw Registry.mayNotWrite(through: asked.repository) }
+            step = reached
+        }
     }
 
     @discardableResult
     func commit(_ edit: Edit, staged: [any StagedBytes]) async throws(RegistryError) -> Revision {
         precondition(authorized.permission != .read, "a route that commits needs more than read")
+        let target = try await registry.writable(self)
+        let (edit, shared) = try await registry.completed(edit, for: target)
         return try await registry.catalog.apply(
-            Change(actor: authorized.caller.actor, at: registry.world.now(), requestID: requestID, parts: [.edit(repository.id, edit)]),
-            staged: staged)
+            Change(actor: authorized.caller.actor, at: registry.world.now(), requestID: requestID, parts: [.edit(target.repository.id, edit)]),
+            staged: staged + shared)
     }
 }
 

@@ -14,7 +14,7 @@ extension Registry {
         if let part = view.part { return try await editionResponse(part, in: session, fields: fields) }
         let repository = session.authorized.repository
         let source = try await source(of: view, in: session)
-        let key = ViewCache.Key(repository: repository.id, view: view)
+        let key = ViewCache.Key(repository: repository.id, view: view, audience: source.audience)
         let context = context(of: repository)
         let page: ViewCache.Rendered
         if let cached = views.page(key, fingerprint: source.fingerprint, context: context) {
@@ -33,7 +33,7 @@ extension Registry {
         all[.contentType] = page.contentType
         if let vary = view.vary { all[.vary] = vary }
         // Asked again each time, answered with 304: what was published a second ago is seen by the next install.
-        all[.cacheControl] = session.authorized.repository.isPublic ? "public, no-cache" : "private, no-cache"
+        all[.cacheControl] = repository.isPublic && !source.isRestricted ? "public, no-cache" : "private, no-cache"
         all[.contentSecurityPolicy] = "default-src 'none'; sandbox"
         for field in fields { all[field.name] = field.value }
         return Response(.ok, fields: all, content: .bytes(page.body), validator: .init(etag: page.etag))
@@ -45,6 +45,8 @@ final class ViewCache: Sendable {
     struct Key: Hashable, Sendable {
         let repository: RepositoryID
         let view: View
+        /// Of a virtual repository: which of its members the caller sees.
+        var audience = ""
     }
 
     struct Rendered: Sendable {

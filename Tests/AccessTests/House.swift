@@ -42,7 +42,7 @@ final class House: Sendable {
         guard let parsed = RepositoryKey(key) else { throw RegistryError(.invalid, subject: .field("key"), reason: key) }
         let repository = Repository(
             id: clock.world.newID(), key: parsed, name: key, format: "docker", kind: members.isEmpty ? .local : .virtual, isPublic: isPublic,
-            members: members, created: now)
+            members: members.map { .init(id: clock.world.newID(), repository: $0, priority: 0) }, created: now)
         try await catalog.apply(Change(actor: .system, at: now, requestID: "test", parts: [.putRepository(repository)]))
         return repository
     }

@@ -155,7 +155,7 @@ import Testing
             (#"{"key":"x","name":"x","format":"nonesuch","repo_type":"local"}"#, "format"),
             (#"{"key":"x","name":"x","format":"generic","repo_type":"odd"}"#, "local, remote"),
             (#"{"key":"x","name":"x","format":"pypi","repo_type":"remote"}"#, "upstream_url"),
-            (#"{"key":"x","name":"x","format":"pypi","repo_type":"virtual"}"#, "virtual"),
+            (#"{"key":"x","name":"x","format":"pypi","repo_type":"virtual","member_repos":[]}"#, "member"),
             (#"{"key":"x","name":"x","format":"pypi","repo_type":"local","promotion_only":true}"#, "promotion_only"),
             (#"{"key":"x","name":"x","format":"pypi","repo_type":"local","quota_bytes":-1}"#, "quota"),
             (#"{"key":"x","name":"x","format":"pypi","repo_type":"local","quota_bytes":"1"}"#, "quota_bytes"), ("[", "JSON"), ("", "missing"),

@@ -44,11 +44,13 @@ extension Access {
 
     /// The right on a member that is reached through its virtual repository: the account's own right on the member. Limits of the credential
     /// to repositories and names were met by the virtual, so they are not asked again. nil when the caller may not: the member is skipped.
-    public func authorize(member: Repository, through virtual: Authorized) -> Authorized? {
-        guard virtual.repository.members.contains(member.id) else { return nil }
-        let needed = Rights(virtual.permission)
-        guard accountRights(of: virtual.caller, on: member).contains(needed) else { return nil }
-        return Authorized(repository: member, permission: virtual.permission, caller: virtual.caller)
+    /// - Parameter permission: what is done to the member; nil: what was asked of the virtual.
+    public func authorize(member: Repository, through virtual: Authorized, for permission: Core.Permission? = nil) -> Authorized? {
+        guard virtual.repository.members.contains(where: { $0.repository == member.id }) else { return nil }
+        let permission = permission ?? virtual.permission
+        // Whoever may only read the virtual does no more to its members.
+        guard permission <= virtual.permission, accountRights(of: virtual.caller, on: member).contains(Rights(permission)) else { return nil }
+        return Authorized(repository: member, permission: permission, caller: virtual.caller)
     }
 
     /// Whether the caller may read what is in it: `authorize` for `read`, as a question.

@@ -8,6 +8,7 @@ import HTTPTypes
 /// Files at paths under `/general/{repository}/{path}`. Reading is the compatible part; PUT and DELETE there are ours.
 public struct GenericFrontend: Frontend {
     public let format = Format(name: "generic", aliases: ["p2", "opkg", "mlmodel", "vagrant", "bazel"], mounts: ["/general"])
+    public let mergeUnit = MergeUnit.asset
     public let routes: [Route]
 
     public init() {

@@ -38,6 +38,9 @@ public protocol Frontend: Sendable {
     /// - Throws: `invalid` when the bytes are not what the format keeps at that path.
     func adopt(_ path: AssetPath, _ blob: any StagedBytes, contentType: String?, in workshop: any Workshop) async throws(RegistryError) -> Adoption
 
+    /// Which rows of two members of a virtual repository are the same thing, so that only the first member's counts.
+    var mergeUnit: MergeUnit { get }
+
     /// The name inside the repository that a bearer token must be scoped to (Docker token protocol: `repository:KEY/NAME:pull`); nil where
     /// tokens cover whole repositories.
     func tokenName(of match: Match) -> String?
@@ -51,6 +54,7 @@ extension Frontend {
         self.upstream(for: resource, given: facts)
     }
     public func source(of scope: Scope) -> View? { nil }
+    public var mergeUnit: MergeUnit { .version }
     public func tokenName(of match: Match) -> String? { nil }
     public var indexing: (any Indexing)? { nil }
 }

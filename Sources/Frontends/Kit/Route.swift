@@ -52,22 +52,25 @@ public struct Route: Sendable {
     /// Bytes at coordinates: GET and HEAD, Range and conditionals included.
     /// - Parameters:
     ///   - listedIn: the view that lists the file: a remote refreshes it first and takes URL and expected digest from it.
+    ///   - package: whose file it is, where neither `listedIn` nor a tag tells: a name that a local member of a virtual repository owns is not
+    ///     asked of upstreams.
     ///   - fields: what the protocol wants beside the engine's own fields.
     public static func file(
-        _ pattern: PathPattern, listedIn: (@Sendable (Match) throws(RegistryError) -> View)? = nil, freshness: FileRoute.Freshness = .immutable,
+        _ pattern: PathPattern, listedIn: (@Sendable (Match) throws(RegistryError) -> View)? = nil,
+        package: (@Sendable (Match) throws(RegistryError) -> PackageName?)? = nil, freshness: FileRoute.Freshness = .immutable,
         fields: @escaping @Sendable (Asset) -> HTTPFields = { _ in [:] }, _ locate: @escaping @Sendable (Match) throws(RegistryError) -> FileTarget
     ) -> Route {
-        let file = FileRoute(locate: locate, listedIn: listedIn, freshness: freshness, fields: fields, describe: nil)
+        let file = FileRoute(locate: locate, listedIn: listedIn, package: package, freshness: freshness, fields: fields, describe: nil)
         return Route([.get, .head], pattern, needs: .read, .file(file))
     }
 
     /// What is known about the bytes at coordinates, instead of them: a checksum. The file is found, gated and (by a remote) fetched as by `file`.
     public static func about(
-        _ pattern: PathPattern, freshness: FileRoute.Freshness = .immutable,
-        _ locate: @escaping @Sendable (Match) throws(RegistryError) -> FileTarget,
+        _ pattern: PathPattern, package: (@Sendable (Match) throws(RegistryError) -> PackageName?)? = nil,
+        freshness: FileRoute.Freshness = .immutable, _ locate: @escaping @Sendable (Match) throws(RegistryError) -> FileTarget,
         describe: @escaping @Sendable (Asset) throws(RegistryError) -> Reply
     ) -> Route {
-        let file = FileRoute(locate: locate, listedIn: nil, freshness: freshness, fields: { _ in [:] }, describe: describe)
+        let file = FileRoute(locate: locate, listedIn: nil, package: package, freshness: freshness, fields: { _ in [:] }, describe: describe)
         return Route([.get, .head], pattern, needs: .read, .file(file))
     }
 
@@ -111,6 +114,7 @@ public struct FileRoute: Sendable {
 
     public let locate: @Sendable (Match) throws(RegistryError) -> FileTarget
     public let listedIn: (@Sendable (Match) throws(RegistryError) -> View)?
+    public let package: (@Sendable (Match) throws(RegistryError) -> PackageName?)?
     public let freshness: Freshness
     public let fields: @Sendable (Asset) -> HTTPFields
     /// What is answered instead of the bytes; nil: the bytes.

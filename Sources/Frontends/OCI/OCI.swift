@@ -17,8 +17,10 @@ public struct OCIFrontend: Frontend {
             .mounted([.get, .head], "/", OCIFrontend.base),  // end-1
             .mounted([.get, .post], "/token", OCIFrontend.token),
             .mounted([.get, .head], "/_catalog[/]", OCIFrontend.catalog),
-            .file("{image*}/blobs/{digest}", fields: OCIFrontend.digestField, OCIFrontend.blob),  // end-2
-            .file("{image*}/manifests/{reference}", freshness: .pointer, fields: OCIFrontend.digestField, OCIFrontend.manifest),  // end-3
+            .file("{image*}/blobs/{digest}", package: OCIFrontend.package, fields: OCIFrontend.digestField, OCIFrontend.blob),  // end-2
+            .file(
+                "{image*}/manifests/{reference}", package: OCIFrontend.package, freshness: .pointer, fields: OCIFrontend.digestField,
+                OCIFrontend.manifest),  // end-3
             .action(.post, "{image*}/blobs/uploads[/]", needs: .write, OCIFrontend.startUpload),  // end-4a, 4b, 11
             .action(.patch, "{image*}/blobs/uploads/{upload}", needs: .write, OCIFrontend.appendChunk),  // end-5
             .action(.put, "{image*}/blobs/uploads/{upload}", needs: .write, OCIFrontend.completeUpload),  // end-6
@@ -44,6 +46,8 @@ public struct OCIFrontend: Frontend {
     }
 
     // MARK: Pull
+
+    static func package(_ match: Match) throws(RegistryError) -> PackageName? { try Image(match).name.package }
 
     static func blob(_ match: Match) throws(RegistryError) -> FileTarget {
         let image = try Image(match)

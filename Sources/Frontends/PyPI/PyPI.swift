@@ -9,6 +9,8 @@ public struct PyPIFrontend: Frontend {
     public init() {}
 
     public let format = Format(name: "pypi", aliases: ["poetry"], mounts: ["/pypi"])
+    /// Wheels of one version may come from several members.
+    public let mergeUnit = MergeUnit.asset
 
     public var routes: [Route] {
         [

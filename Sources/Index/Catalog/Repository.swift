@@ -6,6 +6,20 @@ public struct Repository: Sendable, Hashable {
         case local, remote, virtual, staging
     }
 
+    /// A place in a virtual repository.
+    public struct Member: Sendable, Hashable {
+        /// Of the membership; tells when it began.
+        public var id: EntityID
+        public var repository: RepositoryID
+        /// Lower comes first; equal ones keep the order they were added in.
+        public var priority: Int32
+        public init(id: EntityID, repository: RepositoryID, priority: Int32) {
+            self.id = id
+            self.repository = repository
+            self.priority = priority
+        }
+    }
+
     public var id: RepositoryID
     public var key: RepositoryKey
     public var name: String
@@ -19,7 +33,7 @@ public struct Repository: Sendable, Hashable {
     /// Remote: where the upstream is.
     public var upstreamURL: String?
     /// Virtual: members in order of precedence.
-    public var members: [RepositoryID]
+    public var members: [Member]
     /// Everything else an administrator sets, by the REST field's name: cache TTL, upstream credentials (sealed), format settings.
     public var settings: [String: String]
     public var created: Timestamp
@@ -29,7 +43,7 @@ public struct Repository: Sendable, Hashable {
 
     public init(
         id: RepositoryID, key: RepositoryKey, name: String, description: String? = nil, format: String, kind: Kind, isPublic: Bool = false,
-        quotaBytes: Int64? = nil, upstreamURL: String? = nil, members: [RepositoryID] = [], settings: [String: String] = [:], created: Timestamp,
+        quotaBytes: Int64? = nil, upstreamURL: String? = nil, members: [Member] = [], settings: [String: String] = [:], created: Timestamp,
         updated: Timestamp? = nil, revision: Revision = .zero
     ) {
         self.id = id

@@ -51,7 +51,11 @@ extension BinaryWriter {
         write(value.isPublic)
         write(value.quotaBytes) { $0.write($1) }
         write(value.upstreamURL) { $0.write($1) }
-        write(each: value.members) { $0.write($1) }
+        write(each: value.members) { writer, member in
+            writer.write(member.id)
+            writer.write(member.repository)
+            writer.write(Int64(member.priority))
+        }
         write(value.settings)
         write(value.created)
         write(value.updated)
@@ -125,8 +129,13 @@ extension BinaryReader {
         return Repository(
             id: id, key: key, name: name, description: description, format: format, kind: kind, isPublic: try readBool(),
             quotaBytes: try readOptional { reader throws(RegistryError) in try reader.readInt64() }, upstreamURL: try readOptionalString(),
-            members: try readEach { reader throws(RegistryError) in try reader.readEntityID() }, settings: try readAttributes(),
+            members: try readEach { reader throws(RegistryError) in try reader.readMember() }, settings: try readAttributes(),
             created: try readTimestamp(), updated: try readTimestamp())
+    }
+
+    private mutating func readMember() throws(RegistryError) -> Repository.Member {
+        Repository.Member(
+            id: try readEntityID(), repository: try readEntityID(), priority: try BinaryReader.checked(Int32(exactly: try readInt64())))
     }
 
     mutating func readTotals() throws(RegistryError) -> (usage: Usage, revision: Revision) {
