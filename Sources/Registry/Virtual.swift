@@ -134,8 +134,7 @@ extension Registry {
         let members = try await members(of: session)
         let candidates = try await candidates(for: scope.package, in: members)
         let answers = await each(candidates) { member throws(RegistryError) in
-            try await self.allowed(
-                try await self.facts(in: scope, after: after, limit: limit, member.session), in: scope, of: member, members)
+            try await self.page(of: scope, after: after, limit: limit, member, members)
         }
         var union = FactsUnion(by: session.frontend.mergeUnit)
         for answer in try known(answers, of: candidates, session) { _ = union.add(answer.value) }
@@ -143,6 +142,20 @@ extension Registry {
         facts.sort()
         facts.truncate(to: limit, in: scope)
         return facts
+    }
+
+    /// A member's next rows that count: as many as asked for, unless there are no more.
+    private func page(
+        of scope: Scope, after: String?, limit: Int, _ member: Member, _ members: Members
+    ) async throws(RegistryError) -> Facts {
+        var page = Facts()
+        var last = after
+        while true {
+            let more = try await facts(in: scope, after: last, limit: limit, member.session)
+            page.append(try await allowed(more, in: scope, of: member, members))
+            guard scope.package == nil, page.packages.count < limit, more.packages.count == limit, let end = more.packages.last else { return page }
+            last = end.name.text
+        }
     }
 
     func virtualVersion(_ name: VersionName, of package: PackageName, _ session: RepositorySession) async throws(RegistryError) -> Version? {
