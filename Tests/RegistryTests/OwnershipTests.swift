@@ -1,3 +1,4 @@
+import Catalog
 import Core
 import HTTPTypes
 import Parsing
@@ -149,8 +150,8 @@ import Testing
         }
         let house = try await House()
         await house.repository("local", isPublic: true)
-        await house.remote("far", format: "generic", of: upstream.url() + "/far")
-        await house.remote("near", format: "generic", of: upstream.url() + "/near")
+        await house.remote("far", format: "generic", of: upstream.url("/far"))
+        await house.remote("near", format: "generic", of: upstream.url("/near"))
         await house.virtual("all", of: ["far", "near", "local"])
         await house.put("ours", at: "x/1/f", in: "local")
         #expect(await house.send(.get, "/general/all/x/1/f", as: .none).text == "ours")
