@@ -189,6 +189,17 @@ make_remote() {
         -d "{\"key\":\"$1\",\"name\":\"$1\",\"format\":\"$2\",\"repo_type\":\"remote\",\"upstream_url\":\"$3\",\"is_public\":true,\"upstream_allow_private\":true${4:+,$4}}"
 }
 
+# make_virtual KEY FORMAT "MEMBER..." [MORE-JSON-FIELDS]: its members in this order of precedence.
+make_virtual() {
+    local members='' member priority=0
+    for member in $3; do
+        members+="${members:+,}{\"repo_key\":\"$member\",\"priority\":$priority}"
+        priority=$((priority + 1))
+    done
+    set_up status 200 "${admin[@]}" -H 'Content-Type: application/json' "$url/api/v1/repositories" \
+        -d "{\"key\":\"$1\",\"name\":\"$1\",\"format\":\"$2\",\"repo_type\":\"virtual\",\"member_repos\":[$members]${4:+,$4}}"
+}
+
 # make_user NAME: a user without any right of its own; its password is in $user_password.
 user_password=correct-horse-7-battery
 make_user() {

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 file=$download/$coordinate
 check "GET gives the bytes, anonymously, from a public repository" all status 200 "$file" -- body_is_file file.bin
-check "... by the download route too" all status 200 "$url/api/v1/repositories/files/download/$coordinate" -- body_is_file file.bin
+check "... by the download route too" all status 200 "${artifacts%artifacts}download/$coordinate" -- body_is_file file.bin
 check "... with its checksum, its name and that ranges are welcome" all header_is X-Checksum-SHA256 "$sum" -- header_is Accept-Ranges bytes -- \
     header_matches Content-Disposition 'filename="?widget.bin'
 check "HEAD tells the length and sends no body" all status 200 -I "$file" -- header_is Content-Length 3000000 -- header_matches ETag '^".+"$'

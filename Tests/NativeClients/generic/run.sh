@@ -19,4 +19,5 @@ source "$here/writing.sh"
 source "$here/reading.sh"
 source "$here/refusals.sh"
 source "$here/sessions.sh"
+source "$here/virtual.sh"
 conclude

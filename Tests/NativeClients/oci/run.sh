@@ -19,7 +19,9 @@ config=${made[0]} layer=${made[1]} manifest=${made[2]}
 source "$here/wire.sh"
 if [[ -z ${OCI_PEER:-} ]]; then
     source "$here/access.sh"
+    images=images vault=vault
     source "$here/clients.sh"
     if [[ -d layout ]] && needs docker-registry "a remote of docker-registry"; then source "$here/remote.sh"; fi
+    source "$here/virtual.sh"
 fi
 conclude

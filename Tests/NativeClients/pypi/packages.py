@@ -1,5 +1,6 @@
 """Builds Python distributions by hand: no build tool, no network.
 
+packages.py wheel DIR NAME VERSION TEXT DEPENDENCY...   the same with dependencies
 packages.py wheel|sdist DIR NAME VERSION [TEXT]   DIR gets a valid distribution whose module says TEXT; its path is printed
 packages.py liar DIR NAME VERSION                 a wheel whose METADATA names another project
 packages.py broken DIR NAME VERSION               a wheel cut in the middle of its zip
@@ -13,9 +14,10 @@ import tarfile
 import zipfile
 
 
-def metadata(name, version):
+def metadata(name, version, needs=()):
     return (
         f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: a test of {name}\n"
+        + "".join(f"Requires-Dist: {need}\n" for need in needs) +
         "Author: Nobody\nLicense: MIT\nRequires-Python: >=3.8\nDescription-Content-Type: text/plain\n\nNothing to see.\n"
     )
 
@@ -24,11 +26,11 @@ def module(name):
     return name.replace("-", "_").replace(".", "_").lower()
 
 
-def wheel_bytes(name, version, text, declared):
+def wheel_bytes(name, version, text, declared, needs=()):
     info = f"{module(name)}-{version}.dist-info"
     files = {
         f"{module(name)}.py": f"said = {text!r}\n",
-        f"{info}/METADATA": metadata(declared, version),
+        f"{info}/METADATA": metadata(declared, version, needs),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: by-hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = ""
@@ -43,8 +45,8 @@ def wheel_bytes(name, version, text, declared):
     return out.getvalue()
 
 
-def wheel(name, version, text="hello"):
-    return f"{module(name)}-{version}-py3-none-any.whl", wheel_bytes(name, version, text, name)
+def wheel(name, version, text="hello", *needs):
+    return f"{module(name)}-{version}-py3-none-any.whl", wheel_bytes(name, version, text, name, needs)
 
 
 def liar(name, version):

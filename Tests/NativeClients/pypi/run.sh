@@ -7,7 +7,8 @@ make_repository py pypi '"is_public":true'
 make_repository closed pypi
 make_user reader
 
-index=$url/pypi/py/simple
+py=py closed=closed
+index=$url/pypi/$py/simple
 package() { python3 "$here/packages.py" "$@"; }
 # COLUMNS: twine wraps what it says.
 upload() { COLUMNS=1000 twine upload --verbose --non-interactive --disable-progress-bar --repository-url "$1" -u "$2" -p "$3" "${@:4}"; }
@@ -25,6 +26,7 @@ sdist=dist/granary_test_sdist-1.0.tar.gz
 if needs twine "twine, pip and uv"; then
     source "$here/clients.sh"
     source "$here/remote.sh"
+    source "$here/virtual.sh"
 fi
 source "$here/wire.sh"
 conclude
