@@ -138,7 +138,8 @@ extension Registry {
                 page: { after, limit throws(RegistryError) in
                     try await self.catalog.facts(in: .everything, of: repository.id, after: after?.text, limit: limit)
                 })
-        case .remote, .virtual:
+        case .virtual: return try await virtualFeed(in: session, indexing)
+        case .remote:
             throw RegistryError(
                 .unsupported, subject: .repository(repository.key.text), reason: "\(repository.key) has no index of its own")
         }
@@ -185,7 +186,7 @@ extension Registry {
         var whole = try await catalog.facts(in: scope, of: repository, after: nil, limit: batch)
         switch scope {
         case .packages, .everything: break
-        case .package, .tags, .linked: return whole
+        case .package, .family, .tags, .linked: return whole
         }
         var last = whole.packages.last
         while let after = last, whole.packages.count % batch == 0 {

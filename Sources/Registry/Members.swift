@@ -84,6 +84,14 @@ extension Registry {
         }
     }
 
+    /// The same for a scope: what lies in a family may be in a local that lacks the package itself.
+    func candidates(for scope: Scope, in members: Members) async throws(RegistryError) -> [Member] {
+        let candidates = try await candidates(for: scope.package, in: members)
+        guard case .family = scope else { return candidates }
+        let asked = Set(candidates.map(\.repository.id))
+        return members.visible.filter { isLocal($0.repository) || asked.contains($0.repository.id) }
+    }
+
     /// What of a member's facts may count: of a scope over many packages, a remote's rows about names that local members own are left out.
     func allowed(_ facts: Facts, in scope: Scope, of member: Member, _ members: Members) async throws(RegistryError) -> Facts {
         guard scope.package == nil, !isLocal(member.repository), !members.locals.isEmpty else { return facts }

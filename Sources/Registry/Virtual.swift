@@ -13,7 +13,7 @@ extension Registry {
     /// The union of the members' facts, and the fingerprint of it: which members, and what each of them has.
     func virtualSource(of view: View, in session: RepositorySession) async throws(RegistryError) -> ViewSource {
         let members = try await members(of: session)
-        let candidates = try await candidates(for: view.scope.package, in: members)
+        let candidates = try await candidates(for: view.scope, in: members)
         let answers = await each(candidates) { member throws(RegistryError) in try await self.source(of: view, in: member.session) }
         let sources = try known(answers, of: candidates, session)
         var source: ViewSource
@@ -128,11 +128,41 @@ extension Registry {
         return contributions.map(\.member)
     }
 
+    // MARK: Indexes of everything
+
+    /// The index of the union, as callers see it who see these members: each audience has its own, and nobody reads another's.
+    func virtualFeed(in session: RepositorySession, _ indexing: any Indexing) async throws(RegistryError) -> IndexFeed {
+        let members = try await members(of: session)
+        var repository = session.authorized.repository
+        repository.isPublic = repository.isPublic && members.isOpen
+        // Upstream's documents are brought up to date before the index is asked whether it is.
+        if let view = session.frontend.source(of: .everything) {
+            let answers = await each(members.visible) { member throws(RegistryError) in try await self.source(of: view, in: member.session) }
+            _ = try known(answers, of: members.visible, session)
+        }
+        // Whom it is made for stays what it is, also when the index is made again without a request.
+        return IndexFeed(
+            id: "\(repository.id)-\(Registry.digest(of: members.visible.map(\.repository.id.description)).suffix(64))",
+            sources: [repository.id] + Set(members.visible.map(\.repository.id) + members.locals.map(\.id)).sorted(), repository: repository,
+            context: context(of: repository), indexing: indexing,
+            facts: { package throws(RegistryError) in
+                try await self.unionFacts(in: .package(package), after: nil, limit: 1, of: members, session)
+            },
+            page: { after, limit throws(RegistryError) in
+                try await self.unionFacts(in: .everything, after: after?.text, limit: limit, of: members, session)
+            })
+    }
+
     // MARK: Questions of a format
 
     func virtualFacts(in scope: Scope, after: String?, limit: Int, _ session: RepositorySession) async throws(RegistryError) -> Facts {
-        let members = try await members(of: session)
-        let candidates = try await candidates(for: scope.package, in: members)
+        try await unionFacts(in: scope, after: after, limit: limit, of: try await members(of: session), session)
+    }
+
+    private func unionFacts(
+        in scope: Scope, after: String?, limit: Int, of members: Members, _ session: RepositorySession
+    ) async throws(RegistryError) -> Facts {
+        let candidates = try await candidates(for: scope, in: members)
         let answers = await each(candidates) { member throws(RegistryError) in
             try await self.page(of: scope, after: after, limit: limit, member, members)
         }
@@ -267,7 +297,7 @@ extension Scope {
     /// The package all of it is about.
     var package: PackageName? {
         switch self {
-        case .package(let package), .tags(let package), .linked(let package, _, _): package
+        case .package(let package), .tags(let package), .linked(let package, _, _), .family(let package, _): package
         case .packages, .everything: nil
         }
     }
@@ -286,7 +316,7 @@ extension Facts {
     /// The first rows of a paged scope.
     fileprivate mutating func truncate(to limit: Int, in scope: Scope) {
         switch scope {
-        case .package: return
+        case .package, .family: return
         case .packages: packages = Array(packages.prefix(limit))
         case .everything:
             let names = Set(packages.prefix(limit).map(\.name))
