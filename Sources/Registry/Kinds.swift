@@ -21,6 +21,7 @@ extension Registry {
             }
             return try await viewResponse(view, in: session, head: request.head)
         case .answer(let compute):
+            if session.authorized.repository.kind == .remote, route.options.contains(.live) { return try await liveResponse(request, in: session) }
             return try await response(to: try await compute(request, session), from: session.frontend, over: session, head: request.head)
         case .action(let perform):
             let reply = try await perform(request, try await writable(session))

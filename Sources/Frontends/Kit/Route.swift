@@ -10,7 +10,7 @@ public struct Route: Sendable {
     public enum Option: Sendable, Hashable {
         /// A remote passes the action on to its upstream.
         case forwardable
-        /// The answer depends on the request's body.
+        /// The answer depends on more than facts tell (the request's body, all that an upstream has): a remote passes the question on.
         case live
         /// A document the upstream signed, or whose digest it signed: a remote serves it as it came, from the copy that
         /// `upstream(for: .view)` names. Local and virtual repositories render it.

@@ -21,7 +21,7 @@ public struct NpmFrontend: Frontend {
                 return .ok
             },
 
-            .answer("-/v1/search") { request, port throws(RegistryError) in try await search(request, port) },
+            .answer("-/v1/search", options: [.live]) { request, port throws(RegistryError) in try await search(request, port) },
             .answer("-/npm/v1/security/advisories/bulk", methods: [.post], options: [.live]) { _, _ in .json(Array("{}".utf8)) },
             .answer("-/npm/v1/security/audits/quick", methods: [.post], options: [.live]) { _, _ in .json(Audit.nothingFound.encoded()) },
             .file("-/npm/v1/attestations/{spec+}", listedIn: { match throws(RegistryError) in View(try Coordinates(of: match).package) }) {
