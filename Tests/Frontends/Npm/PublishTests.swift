@@ -27,7 +27,8 @@ import Testing
                 content-type: application/json
                 vary: Accept
 
-                {"_id":"demo","name":"demo","description":"A demo","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0":{"name":"demo","version":"1.0.0",\
+                {"_id":"demo","name":"demo","description":"A demo","dist-tags":{"latest":"1.0.0"},\
+                "versions":{"1.0.0":{"name":"demo","version":"1.0.0",\
                 "description":"A demo","scripts":{"install":"x"},"dist":\(dist),"_id":"demo@1.0.0"}},\
                 "time":{"created":"\(time)","modified":"\(time)","1.0.0":"\(time)"},"readme":"# Demo"}
                 """)

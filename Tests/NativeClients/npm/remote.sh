@@ -61,3 +61,11 @@ npmrc echo.rc "$url/npm/echo/"
 check "npm installs through a remote of another Granary" all install echo.rc rf granary-tree@next -- says rf granary-tree tree -- says rf @granary/branch branch
 check "... provenance passes through it" all status 200 "$(as echo.rc view granary-proven dist.attestations.url 2>/dev/null)" -- \
     json_is 'd["attestations"][0]["predicateType"]' https://slsa.dev/provenance/v1 -- grep -q "/npm/echo/" <(as echo.rc view granary-proven dist.attestations.url)
+
+# Questions that only the upstream can answer.
+start_upstream asking
+make_remote asked npm "http://127.0.0.1:$(<asking.port)/"
+npmrc asked.rc "$url/npm/asked/"
+check "npm search through a remote finds what the upstream has" grep -q '^far-fruit' <(as asked.rc search anything --parseable 2>/dev/null)
+check "npm audit through a remote hears of the upstream's advisories" all install asked.rc rg far-fruit -- \
+    sh -c "cd rg && ! npm_config_cache='$scratch/rg/.cache' npm_config_userconfig='$scratch/asked.rc' npm audit >audit.txt 2>&1 && grep -q 'Falls from trees' audit.txt"
