@@ -27,8 +27,8 @@ check "npm installs what is spread over local and remote members" install public
 check "... each from where it is" all says va @v/whole whole -- says va v-part part -- says va far-fruit "from afar, riper"
 check "... the lockfile has the virtual's addresses only" sh -c "! grep '\"resolved\"' va/package-lock.json | grep -v '$url/npm/all/'"
 check "npm ci installs the same again" all rm -rf va/node_modules -- sh -c "cd va && npm_config_cache='$scratch/va/.other' npm_config_userconfig='$scratch/public.rc' npm ci" -- says va v-part part
-check "npm dist-tag and deprecate reach the deploy member" all as all.rc dist-tag add @v/whole@1.0.0 old -- as all.rc deprecate @v/whole@1.0.0 "no more" -- \
-    same 'no more' "$(as ours.rc view @v/whole@old deprecated 2>/dev/null)"
+check "npm dist-tag and deprecate work through it" all as all.rc dist-tag add @v/whole@1.0.0 old -- as all.rc deprecate @v/whole@1.0.0 "no more"
+check "... and reach the deploy member" same 'no more' "$(as ours.rc view @v/whole@old deprecated 2>/dev/null)"
 refused "a virtual without a deploy member takes nothing" 'E400' publish mute.rc part
 refused "... and one whose deploy member the user may not write" 'E403' publish all-reader.rc whole
 
