@@ -7,7 +7,7 @@ public struct Signing: Sendable {
     /// What names the repository's present key; another string once another key signs. nil: the repository has none, and its signatures do
     /// not exist.
     public var key: @Sendable (Repository) async throws(RegistryError) -> String?
-    /// Signs with that key. Blocks as long as it must: it runs on a worker.
+    /// Signs with that key. Takes itself off the thread it is called on.
     public var sign: @Sendable ([UInt8], SignatureForm, Repository) async throws(RegistryError) -> [UInt8]
     /// The public half, in ASCII armour.
     public var publicKey: @Sendable (Repository) async throws(RegistryError) -> [UInt8]?

@@ -11,7 +11,6 @@ import TestSupport
 struct Roster: Frontend, Indexing {
     let format = Format(name: "roster", mounts: ["/roster"])
     var indexing: (any Indexing)? { self }
-    let recipe: UInt32 = 1
     var separator: [UInt8] = []
 
     var routes: [Route] {

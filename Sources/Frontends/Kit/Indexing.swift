@@ -2,16 +2,13 @@ public import Core
 
 // Repository-wide documents (Packages, repodata, APKINDEX): a format says what each package contributes, how contributions make documents, and
 // what closes them. The engine keeps the contributions in compressed fragments, so that one publish touches one fragment of each index;
-// publishes all documents of an edition as one; keeps the three newest generations by digest; signs last. See docs/internals/index.md.
+// publishes all documents of an edition as one; keeps the three newest generations by digest; signs last. See docs/internals/views.md.
 
 /// How a format's repository-wide documents are made. Every function is pure: equal arguments, equal values.
 ///
 /// An *edition* is a set of documents that a client must see together (a Debian distribution, an rpm repository, a conda subdirectory). Its
 /// *streams* are ordered runs of entries, in byte order of the packages they come from; its *documents* are one or more streams written out.
 public protocol Indexing: Sendable {
-    /// Counts up whenever equal facts would give other entries or documents than before: what another recipe made is made anew.
-    var recipe: UInt32 { get }
-
     /// What the edition lists of every document, SHA-256 first.
     var digests: DigestSet { get }
 

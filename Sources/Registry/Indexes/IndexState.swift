@@ -90,7 +90,7 @@ struct IndexState: Sendable {
     }
 
     var pack: IndexPack
-    /// Nothing was made yet, or all of it by another recipe.
+    /// Something was made; nothing before that.
     var isBuilt = false
     /// Every change up to this revision is in the streams.
     var position = Revision.zero

@@ -42,8 +42,10 @@ struct IndexUpdate {
             for touched in entries.lazy.flatMap(\.touched) {
                 switch touched {
                 case .package(let repository, let package) where sources.contains(repository): names.insert(package)
-                // What a remote learned is one block: which packages differ is found by making their entries again.
-                case .learned(let repository, _) where sources.contains(repository): return nil
+                // What a remote learned is one block: which packages differ is found by making their entries again. A document that
+                // upstream merely confirmed keeps its revision.
+                case .learned(let repository, let view) where sources.contains(repository):
+                    if let page = try await catalog.learned(view, in: repository), page.revision > start { return nil }
                 default: break
                 }
             }
