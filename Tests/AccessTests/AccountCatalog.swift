@@ -84,6 +84,12 @@ final class AccountCatalog: Catalog {
     func lookup(_ id: EntityID) async throws(RegistryError) -> Coordinates? { throw Self.unused }
     func verdict(on blob: BlobID) async throws(RegistryError) -> Verdict? { throw Self.unused }
     func pins(after: Pin?, limit: Int) async throws(RegistryError) -> [Pin] { throw Self.unused }
+    func pins(of blob: BlobID, limit: Int) async throws(RegistryError) -> [Pin] { throw Self.unused }
+    func unpinned(among blobs: [BlobID]) async throws(RegistryError) -> [UnpinnedBlob] { throw Self.unused }
+    func noteUnpinned(_ blobs: [BlobID], at time: Timestamp) async throws(RegistryError) { throw Self.unused }
+    func forget(
+        _ blobs: [BlobID], unpinnedBefore before: Timestamp, mayGo: @escaping @Sendable (BlobID) -> Bool
+    ) async throws(RegistryError) -> [BlobID] { throw Self.unused }
     func log(after: Revision, limit: Int) async throws(RegistryError) -> [LogEntry] { throw Self.unused }
     func awaitChange(after revision: Revision) async throws(RegistryError) { throw Self.unused }
 }

@@ -11,7 +11,7 @@ public struct CatalogConformance: Sendable, CustomStringConvertible {
     /// - Throws: `CatalogDisagreement`, or what the catalog threw unexpectedly.
     public func check(_ catalog: any Catalog) async throws { try await body(CatalogFixture(catalog)) }
 
-    public static let all: [CatalogConformance] = assets + versions + wholes + records + log
+    public static let all: [CatalogConformance] = assets + versions + wholes + records + log + sweeping
 }
 
 public struct CatalogDisagreement: Error, CustomStringConvertible {

@@ -10,6 +10,7 @@ public final class MemoryCatalog: Catalog {
         var verdicts: [BlobID: [String: Verdict]] = [:]
         var records: [Record.Kind: [String: Record]] = [:]
         var stored: Set<BlobID> = []
+        var unpinnedSince: [BlobID: Timestamp] = [:]
         var log: [LogEntry] = []
         var head: Revision { Revision(UInt64(log.count)) }
     }
@@ -32,6 +33,8 @@ public final class MemoryCatalog: Catalog {
             var next = state
             for bytes in staged { next.stored.insert(bytes.id) }
             let revision = try next.apply(change, world)
+            for blob in Set(state.pins.subtracting(next.pins).map(\.blob)) { next.unpinnedSince[blob] = change.at }
+            for blob in Set(next.pins.subtracting(state.pins).map(\.blob)) { next.unpinnedSince[blob] = nil }
             state = next
             return revision
         }
@@ -112,8 +115,37 @@ public final class MemoryCatalog: Catalog {
         }
     }
     public func pins(after: Pin?, limit: Int) async throws(RegistryError) -> [Pin] {
-        let all = state.withLock { $0.contents }.flatMap { id, contents in contents.pins(in: id) }.sorted(by: MemoryCatalog.isOrdered)
+        let all = state.withLock { $0.pins }.sorted(by: MemoryCatalog.isOrdered)
         return Array(all.filter { pin in after.map { MemoryCatalog.isOrdered($0, pin) } ?? true }.prefix(limit))
+    }
+    public func pins(of blob: BlobID, limit: Int) async throws(RegistryError) -> [Pin] {
+        Array(state.withLock { $0.pins }.filter { $0.blob == blob }.sorted(by: MemoryCatalog.isOrdered).prefix(limit))
+    }
+    public func unpinned(among blobs: [BlobID]) async throws(RegistryError) -> [UnpinnedBlob] {
+        state.withLock { state in
+            let pinned = Set(state.pins.map(\.blob))
+            return blobs.filter { !pinned.contains($0) }.map { UnpinnedBlob(blob: $0, since: state.unpinnedSince[$0]) }
+        }
+    }
+    public func noteUnpinned(_ blobs: [BlobID], at time: Timestamp) async throws(RegistryError) {
+        state.withLock { state in
+            let pinned = Set(state.pins.map(\.blob))
+            for blob in blobs where !pinned.contains(blob) && state.unpinnedSince[blob] == nil { state.unpinnedSince[blob] = time }
+        }
+    }
+    public func forget(
+        _ blobs: [BlobID], unpinnedBefore before: Timestamp, mayGo: @escaping @Sendable (BlobID) -> Bool
+    ) async throws(RegistryError) -> [BlobID] {
+        state.withLock { state in
+            let pinned = Set(state.pins.map(\.blob))
+            return blobs.filter { blob in
+                guard state.stored.contains(blob), let since = state.unpinnedSince[blob], since <= before, !pinned.contains(blob), mayGo(blob)
+                else { return false }
+                state.stored.remove(blob)
+                state.unpinnedSince[blob] = nil
+                return true
+            }
+        }
     }
     private static func isOrdered(_ a: Pin, _ b: Pin) -> Bool {
         func parts(_ pin: Pin) -> [String] {
@@ -163,6 +195,8 @@ public final class MemoryCatalog: Catalog {
 }
 
 extension MemoryCatalog.State {
+    var pins: Set<Pin> { Set(contents.flatMap { id, contents in contents.pins(in: id) }) }
+
     mutating func apply(_ change: Change, _ world: World) throws(RegistryError) -> Revision {
         let revision = Revision(head.number + 1)
         var touched: [LogEntry.Touched] = []

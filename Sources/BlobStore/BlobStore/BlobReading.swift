@@ -8,16 +8,23 @@ extension BlobStore {
     /// - Returns: nil when there is no such blob.
     /// - Throws: `corrupt`, naming the blob, when its bytes are damaged or missing.
     public func content(of id: BlobID) async throws(RegistryError) -> BlobContent? {
-        do throws(RegistryError) { return try await verifiedContent(of: id) } catch {
-            if error.code == .corrupt, case .store = error.subject { throw BlobStore.corrupt(id, error.reason, cause: error.cause) }
-            throw error
+        while let location = try await location(of: id) {
+            do throws(RegistryError) { return try await verifiedContent(of: id, at: location) } catch {
+                guard error.code == .corrupt else { throw error }
+                // Between the two looks the sweep may have moved the blob, or taken it away: that is no damage.
+                guard try await self.location(of: id) == location else { continue }
+                if case .store = error.subject { throw BlobStore.corrupt(id, error.reason, cause: error.cause) }
+                throw error
+            }
         }
+        return nil
     }
 
-    private func verifiedContent(of id: BlobID) async throws(RegistryError) -> BlobContent? {
-        guard let location = try await location(of: id) else { return nil }
+    private func verifiedContent(of id: BlobID, at location: BlobLocation) async throws(RegistryError) -> BlobContent {
         if location.length <= BlobStore.readInMemoryBytesMax {
-            return try await pool.run { [self] () throws(RegistryError) in try readWhole(id, at: location, isWaiting: true) }
+            let content = try await pool.run { [self] () throws(RegistryError) in try readWhole(id, at: location, isWaiting: true) }
+            guard let content else { preconditionFailure("a read that may wait gives the blob") }
+            return content
         }
         if !verified.contains(id) {
             try await verification.run(id) { [self] () throws(RegistryError) in

@@ -1,6 +1,6 @@
 // BlobStore: byte streams to verified, durable, immutable blobs and back. It promises that a committed blob is whole and on disk, that what
 // it serves was checked, and that what was not committed is never seen and leaves nothing behind. It never decides who may read what, knows
-// no names but SHA-256, and deletes nothing (the sweep is a room of its own).
+// no names but SHA-256, and deletes nothing of its own accord: what the sweep may take away, the catalog says (`Removal.swift`).
 // Bytes on disk: docs/internals/segment.md, blob-location.md, upload.md.
 
 public import Core
@@ -55,6 +55,8 @@ public final class BlobStore: Sendable {
     let log: Logger
     let index: OrderedStore
     let pool: BlockingPool
+    /// The sweep's own thread, so that no reader waits behind it.
+    let sweepPool = BlockingPool(threads: 1, name: "sweep")
     let gauge = ByteGauge()
     let leases = Leases()
     let segments: Segments
@@ -125,14 +127,16 @@ public final class BlobStore: Sendable {
     /// A blob that is stored (or being staged by another), held so that a change may name it again; nil when there is none.
     /// - Throws: `corrupt` when its bytes are damaged.
     public func staged(_ id: BlobID) async throws(RegistryError) -> (any StagedBytes)? {
+        await leases.claim(id)
+        defer { leases.unclaim(id) }
         if let placement = leases.join(id) { return StagedBlob(placement, digests: [id.digest], session: nil, of: self) }
         guard let content = try await content(of: id) else { return nil }
         let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
         return StagedBlob(placement, digests: [id.digest], session: nil, of: self)
     }
 
-    /// Whether staged bytes hold the blob: the sweep asks before it takes anything away.
-    public func isLeased(_ id: BlobID) -> Bool { leases.isLeased(id) }
+    /// Whether staged bytes hold the blob: the sweep leaves it alone then.
+    public func isLeased(_ id: BlobID) -> Bool { leases.isHeld(id) }
 
     /// - Throws: `noSpace` when `count` more bytes would touch the reserve.
     func checkSpace(for count: Int64) throws(RegistryError) {
@@ -151,6 +155,8 @@ public final class BlobStore: Sendable {
     /// Gives complete bytes their place, or drops them when the store has them.
     func place(_ arrival: Arrival) async throws(RegistryError) -> any StagedBytes {
         guard let id = arrival.digests.first.flatMap({ BlobID($0) }) else { preconditionFailure("SHA-256 is the first digest") }
+        await leases.claim(id)
+        defer { leases.unclaim(id) }
         if let placement = leases.join(id) {
             return StagedBlob(placement, digests: arrival.digests, session: arrival.session, of: self)
         }

@@ -57,10 +57,12 @@ final class OpenFiles: Sendable {
             return dropped
         }
         _ = dropped  // closed after the lock
+        // Removed by the sweep between opening and keeping it, so that nobody else would let it go.
+        if try Disk.status(of: file).links == 0 { forget(name) }
         return file
     }
 
-    /// The file of that name is another one now.
+    /// The file of that name is another one now, or gone: told after it was.
     func forget(_ name: Name) {
         let dropped = state.withLock { $0.slots.removeValue(forKey: name)?.file }
         _ = dropped

@@ -8,6 +8,9 @@ import Synchronization
 
 /// The directory of blobs that have a file of their own: `blobs/<first two digits>/<64 hex digits>`.
 final class BlobDirectory: Sendable {
+    /// Of a file that is about to replace a damaged one.
+    static let replacementSuffix = ".new"
+
     let path: String
     private let durableShards = Mutex<Set<String>>([])
 
@@ -158,7 +161,7 @@ final class OwnFile: SyncableFile {
         let path = directory.path(of: id)
         if try Disk.link(file, as: path) { return true }
         if !replaces, let existing = try Disk.openExisting(path), let trailer = try OwnFile.trailer(of: existing), trailer.id == id { return false }
-        let other = path + ".new"
+        let other = path + BlobDirectory.replacementSuffix
         try Disk.remove(other)
         _ = try Disk.link(file, as: other)
         try Disk.move(other, over: path)

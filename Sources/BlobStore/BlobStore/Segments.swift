@@ -7,11 +7,16 @@ import Synchronization
     import Glibc
 #endif
 
-/// The segments of a store: one that takes records, and those that are full, sealed as soon as every record's fate is known.
+/// The segments of a store: those that take records, and those that are full, sealed as soon as every record's fate is known.
 final class Segments: Sendable {
+    /// What comes in and what compaction moves do not share a segment: an upload's sync does not wait for the bytes of the other.
+    enum Purpose: Hashable { case uploads, compaction }
+
     private struct State {
-        var active: Segment?
+        var active: [Purpose: Segment] = [:]
         var nextNumber: UInt64 = 1
+        /// Not sealed yet, or never to be in this run.
+        var unsealed: Set<UInt64> = []
     }
 
     let directory: String
@@ -44,8 +49,9 @@ final class Segments: Sendable {
         }
         state.withLock { state in
             state.nextNumber = (numbers.last ?? 0) + 1
+            state.unsealed = Set(unsealed.map(\.number))
             if let last = unsealed.last, last.number == numbers.last, last.tail < bytesMax {
-                state.active = last
+                state.active[.uploads] = last
                 unsealed.removeLast()
             }
         }
@@ -80,18 +86,20 @@ final class Segments: Sendable {
     // MARK: Taking records
 
     /// Takes a complete blob; it is written with the segment's next sync.
-    func append(_ id: BlobID, _ bytes: ByteBuffer, table: [UInt8]) throws(RegistryError) -> (segment: Segment, offset: Int64) {
+    func append(
+        _ id: BlobID, _ bytes: ByteBuffer, table: [UInt8], for purpose: Purpose = .uploads
+    ) throws(RegistryError) -> (segment: Segment, offset: Int64) {
         while true {
-            let segment = try active()
+            let segment = try active(for: purpose)
             if let offset = try segment.append(id, bytes, table: table) { return (segment, offset) }
             retire(segment)
         }
     }
 
     /// Sets space aside for a blob of a known length.
-    func reserve(length: Int64) throws(RegistryError) -> Reservation {
+    func reserve(length: Int64, for purpose: Purpose = .uploads) throws(RegistryError) -> Reservation {
         while true {
-            let segment = try active()
+            let segment = try active(for: purpose)
             if let offset = try segment.reserve(length: length) {
                 return Reservation(of: length, at: offset, in: segment, of: self)
             }
@@ -99,19 +107,20 @@ final class Segments: Sendable {
         }
     }
 
-    private func active() throws(RegistryError) -> Segment {
+    private func active(for purpose: Purpose) throws(RegistryError) -> Segment {
         try state.withLock { state throws(RegistryError) in
-            if let segment = state.active, !segment.hasFailed { return segment }
+            if let segment = state.active[purpose], !segment.hasFailed { return segment }
             let segment = try Segment(creating: state.nextNumber, in: directory, bytesMax: bytesMax, gauge: gauge, at: world.now())
             state.nextNumber += 1
-            state.active = segment
+            state.active[purpose] = segment
+            state.unsealed.insert(segment.number)
             return segment
         }
     }
 
     private func retire(_ segment: Segment) {
         state.withLock { state in
-            if state.active === segment { state.active = nil }
+            for (purpose, active) in state.active where active === segment { state.active[purpose] = nil }
         }
         if segment.close() { sealLater(segment) }
     }
@@ -152,11 +161,26 @@ final class Segments: Sendable {
             entries.append(record.entry)
         }
         try SegmentIndex.write(entries, to: segment.file, number: segment.number, at: segment.tail)
+        state.withLock { state in _ = state.unsealed.remove(segment.number) }
         log.debug("segment sealed", metadata: ["segment": "\(segment.number)", "blobs": "\(entries.count)"])
     }
 
     /// Writes what waits in memory, so that a walk over the files sees it.
-    func writeOut() throws(RegistryError) { try state.withLock { $0.active }?.writeOut() }
+    func writeOut() throws(RegistryError) {
+        for segment in state.withLock({ Array($0.active.values) }) { try segment.writeOut() }
+    }
+
+    // MARK: Removing
+
+    /// Segments that take no more records and whose records' fates are all known: rows of the index that point into one can only go away.
+    func sealedNumbers() throws(RegistryError) -> [UInt64] {
+        let numbers = try Segments.numbers(in: directory)
+        let unsealed = state.withLock { $0.unsealed }
+        return numbers.filter { !unsealed.contains($0) }
+    }
+
+    /// No row points into it any more. Who reads from it keeps its descriptor.
+    func remove(_ number: UInt64) throws(RegistryError) { try Disk.remove(path(number)) }
 }
 
 /// Space in a segment for a blob of a known length. Given up when it goes away unused: the header on disk says "skip" already.

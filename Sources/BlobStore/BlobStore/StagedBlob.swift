@@ -60,56 +60,6 @@ final class Placement: Sendable {
     func markCommitted() -> Bool { !isCommittedFlag.exchange(true, ordering: .acquiringAndReleasing) }
 }
 
-/// Which blobs are held by staged bytes: the sweep must leave them alone, and equal bytes arriving meanwhile share their place.
-final class Leases: Sendable {
-    private struct Lease {
-        let placement: Placement
-        var holders: Int
-    }
-
-    private let table = Mutex<[BlobID: Lease]>([:])
-
-    func isLeased(_ id: BlobID) -> Bool { table.withLock { $0[id] != nil } }
-    var count: Int { table.withLock { $0.count } }
-
-    /// Holds the blob's present placement, if it has one. Balanced by `release`.
-    func join(_ id: BlobID) -> Placement? {
-        table.withLock { table in
-            guard var lease = table[id] else { return nil }
-            lease.holders += 1
-            table[id] = lease
-            return lease.placement
-        }
-    }
-
-    /// Holds the placement, or the one that came first. Balanced by `release`.
-    func hold(_ placement: Placement) -> Placement {
-        table.withLock { table in
-            var lease = table[placement.id] ?? Lease(placement: placement, holders: 0)
-            lease.holders += 1
-            table[placement.id] = lease
-            return lease.placement
-        }
-    }
-
-    /// `abandon` runs, under the lock (nobody can stage the same bytes meanwhile), when the last holder lets go of a blob that was never committed.
-    func release(_ id: BlobID, abandon: (Placement) -> Void) {
-        // Returned from the closure so that the placement goes away after the lock.
-        let last: Placement? = table.withLock { table in
-            guard var lease = table[id] else { preconditionFailure("a lease is released once") }
-            lease.holders -= 1
-            guard lease.holders == 0 else {
-                table[id] = lease
-                return nil
-            }
-            if !lease.placement.isCommitted { abandon(lease.placement) }
-            table[id] = nil
-            return lease.placement
-        }
-        _ = last
-    }
-}
-
 /// What the store hands out: bytes on disk or on their way there, leased until the object goes away.
 final class StagedBlob: StagedBytes {
     let digests: [Digest]

@@ -36,8 +36,23 @@ public protocol Catalog: Sendable {
     // Judgements, and why a blob lives
     /// The strictest verdict on the blob; nil when nobody judged it.
     func verdict(on blob: BlobID) async throws(RegistryError) -> Verdict?
-    /// Every (blob, repository, path) in order of blob: what the sweep marks from.
+    /// Every (blob, repository, path) in order of blob.
     func pins(after: Pin?, limit: Int) async throws(RegistryError) -> [Pin]
+    /// What holds this blob.
+    func pins(of blob: BlobID, limit: Int) async throws(RegistryError) -> [Pin]
+
+    // The sweep
+    /// Which of the blobs, given in order, nothing pins. Only a proposal for `forget`: a change may pin one of them the moment after.
+    func unpinned(among blobs: [BlobID]) async throws(RegistryError) -> [UnpinnedBlob]
+    /// Notes for each blob that nothing pins, and of which nobody knows since when, that it is without a pin since `time`.
+    func noteUnpinned(_ blobs: [BlobID], at time: Timestamp) async throws(RegistryError)
+    /// The sweep's durable step: the blobs' locations are gone when this returns, of those alone that nothing pins, whose last pin went at `before`
+    /// or earlier, and that `mayGo` lets go. All three are asked, `mayGo` last, at one place in the order of the changes: a change that comes
+    /// before keeps the blob, a change that comes after finds that it is not stored. `mayGo` must not block.
+    /// - Returns: the blobs forgotten.
+    func forget(
+        _ blobs: [BlobID], unpinnedBefore before: Timestamp, mayGo: @escaping @Sendable (BlobID) -> Bool
+    ) async throws(RegistryError) -> [BlobID]
 
     // Records of other rooms
     func record(_ kind: Record.Kind, id: String) async throws(RegistryError) -> Record?
@@ -62,7 +77,19 @@ public enum Coordinates: Sendable, Hashable {
     case asset(RepositoryID, AssetPath)
 }
 
-/// A reason not to sweep a blob.
+/// A blob that nothing pins.
+public struct UnpinnedBlob: Sendable, Hashable {
+    public var blob: BlobID
+    /// When its last pin went, or when it was first seen without one; nil when nobody noted it yet.
+    public var since: Timestamp?
+    public init(blob: BlobID, since: Timestamp?) {
+        self.blob = blob
+        self.since = since
+    }
+}
+
+/// A reason not to sweep a blob. Whatever keeps a blob's id durably and reads the blob later must have a pin of one of these kinds, written and
+/// deleted in the same change: there is no other way to keep a blob.
 public struct Pin: Sendable, Hashable {
     public enum Reason: Sendable, Hashable {
         case asset(RepositoryID, AssetPath)

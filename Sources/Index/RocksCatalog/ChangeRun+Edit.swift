@@ -129,7 +129,7 @@ extension ChangeRun {
             ?? Version(id: world.newID(), package: package, name: name, created: change.at, creator: change.actor.name)
         let reason = Pin.Reason.manifest(state.id, package, name)
         unpin(version.manifest.blob, reason)
-        pin(manifest.blob, reason)
+        try pin(manifest.blob, reason)
         version.manifest = manifest
         version.attributes = attributes
         if existing == nil { put(.entity(version.id)) { [id = state.id] in $0.write(Coordinates.version(id, package, name)) } }
@@ -181,7 +181,7 @@ extension ChangeRun {
         if let old = existing?.asset { unindex(old, in: state.id) } else { put(.entity(asset.id), coordinates: .asset(state.id, asset.path)) }
         delete(.tombstone(state.id, asset.path.text))
         put(.asset(state.id, asset.path.text)) { $0.write(StoredAsset(asset: asset, isRelease: isRelease)) }
-        pin(asset.blob, .asset(state.id, asset.path))
+        try pin(asset.blob, .asset(state.id, asset.path))
         if let package = asset.package { put(Self.indexKey(asset, package, in: state.id)) { _ in } }
         state.held.usage.assets += existing == nil ? 1 : 0
         try account(for: asset, blob: asset.blob, growth: asset.size, replacing: existing?.asset.size ?? 0, &state)

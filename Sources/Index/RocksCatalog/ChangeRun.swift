@@ -9,8 +9,6 @@ struct ChangeRun {
     let rows: CatalogRows
     let change: Change
     let world: World
-    /// Blobs that become durable with this change.
-    let staged: Set<BlobID>
     /// The revision this change has if it changes anything.
     let revision: Revision
 
@@ -27,11 +25,11 @@ struct ChangeRun {
         var leavesGrave: Bool
     }
 
-    init(_ change: Change, staged: Set<BlobID>, on batch: OrderedStore.Batch, world: World) throws(RegistryError) {
+    /// The locations of the blobs that come with the change are in the batch already.
+    init(_ change: Change, on batch: OrderedStore.Batch, world: World) throws(RegistryError) {
         self.batch = batch
         rows = CatalogRows(rows: batch)
         self.change = change
-        self.staged = staged
         self.world = world
         let (next, overflow) = try rows.head().number.addingReportingOverflow(1)
         precondition(!overflow, "there are 2^64 revisions")
@@ -85,20 +83,25 @@ struct ChangeRun {
         if isTouched.insert(what).inserted { touched.append(what) }
     }
 
-    /// The bytes a name stands for are on disk, or get there with this change: no row without bytes.
+    /// The bytes a name stands for are on disk, or get there with this change: no row without bytes. Asked of bytes that were staged because the
+    /// store had them, too: the row is what the sweep deletes, on this very thread, so nobody's word counts for more.
     func requireStored(_ blob: BlobID) throws(RegistryError) {
-        if staged.contains(blob) { return }
         guard try batch.get(blob.bytes, in: .blobLocations) != nil else {
             throw RegistryError(.internal, subject: .blob(blob.description), reason: "the change names a blob that is not stored")
         }
     }
 
-    func pin(_ blob: BlobID?, _ reason: Pin.Reason) {
-        if let blob { put(.pin(Pin(blob: blob, reason: reason))) { _ in } }
+    func pin(_ blob: BlobID?, _ reason: Pin.Reason) throws(RegistryError) {
+        guard let blob else { return }
+        put(.pin(Pin(blob: blob, reason: reason))) { _ in }
+        // Nearly always absent, which costs a look at a filter.
+        if try batch.get(Keyspace.unpinned(blob).bytes, in: RocksCatalog.family) != nil { delete(.unpinned(blob)) }
     }
 
     func unpin(_ blob: BlobID?, _ reason: Pin.Reason) {
-        if let blob { delete(.pin(Pin(blob: blob, reason: reason))) }
+        guard let blob else { return }
+        delete(.pin(Pin(blob: blob, reason: reason)))
+        put(.unpinned(blob)) { $0.write(change.at) }
     }
 
     // MARK: Repositories
@@ -199,7 +202,7 @@ struct ChangeRun {
             stored.revision = revision
             let reason = Pin.Reason.learned(page.repository, view: page.view)
             unpin(existing?.block.blob, reason)
-            pin(stored.block.blob, reason)
+            try pin(stored.block.blob, reason)
             update(held)
         }
         put(.learned(page.repository, page.view)) { $0.write(stored) }

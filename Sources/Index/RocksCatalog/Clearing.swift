@@ -9,12 +9,14 @@ struct Clearing: Sendable {
     private static let rowsMax = 500
 
     let store: OrderedStore
+    let world: World
     let logger: Logger
 
     /// Clears in the background until nothing is left. Called again, it does no harm.
     func start() {
+        let now = world.now()
         store.enqueue { batch throws(RegistryError) in
-            try Clearing.step(on: batch)
+            try Clearing.step(on: batch, at: now)
         } completion: { [self] result in
             switch result {
             case .success(let isDone): if !isDone { start() }
@@ -26,13 +28,13 @@ struct Clearing: Sendable {
     }
 
     /// - Returns: whether nothing is left to clear.
-    private static func step(on batch: OrderedStore.Batch) throws(RegistryError) -> Bool {
+    private static func step(on batch: OrderedStore.Batch, at now: Timestamp) throws(RegistryError) -> Bool {
         let rows = CatalogRows(rows: batch)
         let graves = try rows.list(Key(.grave), limit: 1) { key, _ throws(RegistryError) -> RepositoryID? in
             if case .grave(let id) = key { id } else { nil }
         }
         guard let id = graves.first else { return true }
-        if try clearScattered(of: id, rows, batch) { return false }
+        if try clearScattered(of: id, rows, batch, at: now) { return false }
         // What is left is found by the repository's id alone.
         for tag in Keyspace.Tag.ownedByRepository {
             let prefix = Key(tag).id(id).bytes
@@ -45,13 +47,17 @@ struct Clearing: Sendable {
     /// Deletes some rows together with those that lie elsewhere because of them: pins and ids.
     /// - Returns: whether there were any.
     private static func clearScattered(
-        of id: RepositoryID, _ rows: CatalogRows, _ batch: OrderedStore.Batch
+        of id: RepositoryID, _ rows: CatalogRows, _ batch: OrderedStore.Batch, at now: Timestamp
     ) throws(RegistryError) -> Bool {
         func delete(_ key: Keyspace) { batch.delete(key.bytes, in: RocksCatalog.family) }
+        func unpin(_ blob: BlobID, _ reason: Pin.Reason) {
+            delete(.pin(Pin(blob: blob, reason: reason)))
+            batch.put(Keyspace.unpinned(blob).bytes, RowCoding.encode { $0.write(now) }, in: RocksCatalog.family)
+        }
 
         let assets = try rows.assets(in: id, prefix: "", after: nil, limit: rowsMax)
         for asset in assets {
-            delete(.pin(Pin(blob: asset.blob, reason: .asset(id, asset.path))))
+            unpin(asset.blob, .asset(id, asset.path))
             delete(.entity(asset.id))
             delete(.asset(id, asset.path.text))
         }
@@ -61,7 +67,7 @@ struct Clearing: Sendable {
             try RowCoding.decode(value) { reader throws(RegistryError) in try reader.readVersion() }
         }
         for version in versions {
-            if let blob = version.manifest.blob { delete(.pin(Pin(blob: blob, reason: .manifest(id, version.package, version.name)))) }
+            if let blob = version.manifest.blob { unpin(blob, .manifest(id, version.package, version.name)) }
             delete(.entity(version.id))
             delete(.version(id, version.package.text, version.name.text))
         }
@@ -79,7 +85,7 @@ struct Clearing: Sendable {
             return try RowCoding.decode(value) { reader throws(RegistryError) in try reader.readLearnedPage(id, view: view) }
         }
         for page in pages {
-            if let blob = page.block.blob { delete(.pin(Pin(blob: blob, reason: .learned(id, view: page.view)))) }
+            if let blob = page.block.blob { unpin(blob, .learned(id, view: page.view)) }
             delete(.learned(id, page.view))
         }
         return !pages.isEmpty

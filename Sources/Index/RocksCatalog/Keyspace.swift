@@ -34,13 +34,15 @@ enum Keyspace: Hashable {
     case log(Revision)
     /// A deleted repository whose rows are still being cleared away.
     case grave(RepositoryID)
+    /// When the blob's last pin went. Gone as soon as something pins it again.
+    case unpinned(BlobID)
 
     /// What a key begins with. Numbers are never reused.
     enum Tag: UInt8, CaseIterable {
         case meta = 1
         case repository, repositoryKey, totals, package, version, tag, link, versionLink, asset, packageAsset, tombstone, learned, entity, pin,
             verdicts
-        case record, recordUnique, log, grave
+        case record, recordUnique, log, grave, unpinned
 
         /// The rows that a repository owns and that are found by its id: cleared by range when it is deleted.
         static let ownedByRepository: [Tag] = [.package, .version, .tag, .link, .versionLink, .asset, .packageAsset, .tombstone, .learned]
@@ -73,6 +75,7 @@ enum Keyspace: Hashable {
         case .recordUnique(let kind, let unique): Key(.recordUnique).byte(kind).text(unique).bytes
         case .log(let revision): Key(.log).number(revision.number).bytes
         case .grave(let id): Key(.grave).id(id).bytes
+        case .unpinned(let blob): Key(.unpinned).blob(blob).bytes
         }
     }
 
@@ -121,6 +124,7 @@ enum Keyspace: Hashable {
         case .recordUnique: .recordUnique(try key.byte(), try key.text())
         case .log: .log(Revision(try key.number()))
         case .grave: .grave(try key.id())
+        case .unpinned: .unpinned(try key.blob())
         }
     }
 

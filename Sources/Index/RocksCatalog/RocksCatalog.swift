@@ -20,8 +20,8 @@ public final class RocksCatalog: HotCatalog {
         public init() {}
     }
 
-    private let store: OrderedStore
-    private let pool: BlockingPool
+    let store: OrderedStore
+    let pool: BlockingPool
     private let world: World
     private let options: Options
     private let repositories = RepositoryMap()
@@ -37,7 +37,7 @@ public final class RocksCatalog: HotCatalog {
         self.pool = pool
         self.world = world
         self.options = options
-        clearing = Clearing(store: store, logger: logger)
+        clearing = Clearing(store: store, world: world, logger: logger)
         let (head, held) = try await store.commit { batch throws(RegistryError) in try RocksCatalog.adopt(batch) }
         watch = HeadWatch(head: head)
         repositories.update(held)
@@ -67,12 +67,11 @@ public final class RocksCatalog: HotCatalog {
 
     @discardableResult
     public func apply(_ change: Change, staged: [any StagedBytes]) async throws(RegistryError) -> Revision {
-        let blobs = Set(staged.map(\.id))
         let entriesMax = options.logEntriesMax
         let result = await withUnsafeContinuation { (waiter: UnsafeContinuation<Result<Revision, RegistryError>, Never>) in
             store.enqueue(files: staged.flatMap(\.unsynced)) { [world] batch throws(RegistryError) in
                 for location in staged.compactMap(\.location) { batch.put(location.key, location.value, in: .blobLocations) }
-                var run = try ChangeRun(change, staged: blobs, on: batch, world: world)
+                var run = try ChangeRun(change, on: batch, world: world)
                 return try run.run(logEntriesMax: entriesMax)
             } completion: { [self] result in
                 // On the committer's thread: memory follows the log in its order, and before the caller hears of it.
@@ -228,20 +227,6 @@ public final class RocksCatalog: HotCatalog {
         return try await onPool { rows throws(RegistryError) in try rows.assets(in: repository, prefix: prefix, after: after, limit: limit) }
     }
 
-    public func pins(after: Pin?, limit: Int) async throws(RegistryError) -> [Pin] {
-        try await pool.run { [store] () throws(RegistryError) in
-            let rows = CatalogRows(rows: try store.snapshot())
-            // The pins of a deleted repository hold nothing, though they may still be there.
-            var exists: [RepositoryID: Bool] = [:]
-            return try rows.list(Key(.pin), after: after.map { Keyspace.pin($0).bytes }, limit: limit) { key, _ throws(RegistryError) -> Pin? in
-                guard case .pin(let pin) = key else { return nil }
-                let isAlive = if let known = exists[pin.repository] { known } else { try rows.exists(pin.repository) }
-                exists[pin.repository] = isAlive
-                return isAlive ? pin : nil
-            }
-        }
-    }
-
     public func records(_ kind: Record.Kind, after: String?, limit: Int) async throws(RegistryError) -> [Record] {
         try await onPool { rows throws(RegistryError) in try rows.records(kind, after: after, limit: limit) }
     }
@@ -273,14 +258,6 @@ extension Coordinates {
     var repository: RepositoryID {
         switch self {
         case .repository(let id), .package(let id, _), .version(let id, _, _), .asset(let id, _): id
-        }
-    }
-}
-
-extension Pin {
-    var repository: RepositoryID {
-        switch reason {
-        case .asset(let id, _), .manifest(let id, _, _), .learned(let id, _): id
         }
     }
 }

@@ -1,0 +1,245 @@
+public import BlobStore
+public import Catalog
+public import Core
+public import Logging
+import Synchronization
+
+public struct SweepOptions: Sendable {
+    /// So long a blob stays after nothing pins it any more: who deleted something by mistake can put it back, and a slow reader can finish.
+    public var graceSeconds: Int64 = 3600
+    /// Between two sweeps of the schedule; 0: only when asked.
+    public var intervalSeconds: Int64 = 3600
+    /// A segment of which less than so many hundredths live is compacted.
+    public var livePercentMin = 50
+    /// How fast compaction moves bytes; 0 is as fast as it can.
+    public var bytesPerSecondMax: Int64 = 32 << 20
+    /// Looks, and changes nothing.
+    public var isDryRun = false
+    public init() {}
+}
+
+public struct SweepReport: Sendable, Hashable {
+    public var started: Timestamp
+    public var ended: Timestamp
+    public var isDryRun: Bool
+    /// False when it was interrupted; the next one goes on where this one was.
+    public var isComplete: Bool
+    public var tally: SweepTally
+}
+
+/// Frees what nothing needs any more: blobs without a pin, files without a row, segments without life. It walks and proposes; what is deleted is
+/// decided by `Catalog.forget` alone, one blob after the other, in the order of the changes, and by the leases of the blob store. So a walk
+/// that looks at what was, not at what is, costs at most another round.
+public final class Sweeper: Sendable {
+    private struct State {
+        var isRunning = false
+        var totals = SweepTally()
+        var runs: UInt64 = 0
+        var last: SweepReport?
+    }
+
+    /// One look at the pins, in the order of the blobs.
+    private static let pageBlobs = 512
+    /// Rows deleted by one commit: the committer does nothing else meanwhile.
+    private static let stepBlobs = 64
+    /// Pages between two notes of how far it is.
+    private static let pagesBetweenNotes = 64
+    private static let cursor = "sweep"
+    private static let cursorFormat: UInt8 = 1
+
+    let catalog: any Catalog
+    let blobs: BlobStore
+    public let options: SweepOptions
+    let world: World
+    let log: Logger
+    private let state = Mutex(State())
+
+    public init(catalog: any Catalog, blobs: BlobStore, options: SweepOptions, world: World, log: Logger) {
+        self.catalog = catalog
+        self.blobs = blobs
+        self.options = options
+        self.world = world
+        self.log = log
+    }
+
+    /// Everything swept since the start, dry runs left out.
+    public var totals: (tally: SweepTally, runs: UInt64) { state.withLock { ($0.totals, $0.runs) } }
+    public var isRunning: Bool { state.withLock { $0.isRunning } }
+    public var last: SweepReport? { state.withLock { $0.last } }
+
+    /// Sweeps by the schedule until the task is cancelled.
+    public func runOnSchedule() async {
+        guard options.intervalSeconds > 0 else { return }
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .seconds(options.intervalSeconds))
+            if Task.isCancelled { return }
+            do throws(RegistryError) { _ = try await sweep(options) } catch {
+                log.error("the sweep stopped, the next one goes on", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    /// One sweep. Cancelling the task ends it after the step it is at.
+    /// - Throws: `conflict` while another is running.
+    public func sweep(_ options: SweepOptions) async throws(RegistryError) -> SweepReport {
+        let isFirst = state.withLock { state in
+            defer { state.isRunning = true }
+            return !state.isRunning
+        }
+        guard isFirst else { throw RegistryError(.conflict, subject: .store, reason: "a sweep is running", retryAfterSeconds: 60) }
+        defer { state.withLock { $0.isRunning = false } }
+        let started = world.now()
+        let run = SweepRun(sweeper: self, options: options)
+        var tally = SweepTally()
+        do throws(RegistryError) { try await run.perform(&tally) } catch {
+            // What was done before the failure counts.
+            keep(report(started, options, tally, isComplete: false))
+            throw error
+        }
+        let report = report(started, options, tally, isComplete: !Task.isCancelled)
+        keep(report)
+        log.notice(
+            options.isDryRun ? "sweep, dry run: nothing was changed" : "sweep",
+            metadata: [
+                "blobs": "\(tally.blobs)", "removed": "\(tally.removedBlobs)", "removedBytes": "\(tally.removedBytes)",
+                "waiting": "\(tally.waitingBlobs)", "orphans": "\(tally.orphans)", "segmentsRemoved": "\(tally.segmentsRemoved)",
+                "moved": "\(tally.movedBlobs)", "movedBytes": "\(tally.movedBytes)", "freedBytes": "\(tally.freedBytes)",
+                "damaged": "\(tally.damagedBlobs)", "complete": "\(report.isComplete)",
+                "milliseconds": "\(report.ended.milliseconds - started.milliseconds)",
+            ])
+        return report
+    }
+
+    private func report(_ started: Timestamp, _ options: SweepOptions, _ tally: SweepTally, isComplete: Bool) -> SweepReport {
+        SweepReport(started: started, ended: world.now(), isDryRun: options.isDryRun, isComplete: isComplete, tally: tally)
+    }
+
+    private func keep(_ report: SweepReport) {
+        state.withLock { state in
+            state.last = report
+            guard !report.isDryRun else { return }
+            state.totals += report.tally
+            state.runs += 1
+        }
+    }
+
+    // MARK: How far it is
+
+    /// Where an interrupted sweep was; nil at the beginning.
+    func place() async throws(RegistryError) -> BlobID? {
+        guard let record = try await catalog.record(.cursor, id: Sweeper.cursor) else { return nil }
+        var reader = BinaryReader(record.value)
+        guard try reader.readUInt8() == Sweeper.cursorFormat else { return nil }
+        return try reader.readBlobID()
+    }
+
+    func note(_ place: BlobID?) async throws(RegistryError) {
+        var part = Change.Part.deleteRecord(.cursor, id: Sweeper.cursor)
+        if let place {
+            var writer = BinaryWriter()
+            writer.write(Sweeper.cursorFormat)
+            writer.write(place)
+            part = .putRecord(Record(kind: .cursor, id: Sweeper.cursor, value: writer.bytes), ifRevision: nil)
+        }
+        try await catalog.apply(Change(actor: .system, at: world.now(), requestID: "sweep", parts: [part]))
+    }
+
+    /// One sweep under way.
+    private struct SweepRun {
+        let sweeper: Sweeper
+        let options: SweepOptions
+
+        private var catalog: any Catalog { sweeper.catalog }
+        private var blobs: BlobStore { sweeper.blobs }
+        private var world: World { sweeper.world }
+
+        func perform(_ tally: inout SweepTally) async throws(RegistryError) {
+            // Before anything is counted: a segment sealed later may yet get rows.
+            let sealed = try await blobs.sealedSegments()
+            var liveness = SegmentLiveness()
+            try await sweepBlobs(&tally, &liveness)
+            try await sweepFiles(&tally)
+            try await sweepSegments(sealed, &tally, liveness)
+        }
+
+        // MARK: Blobs
+
+        private func sweepBlobs(_ tally: inout SweepTally, _ liveness: inout SegmentLiveness) async throws(RegistryError) {
+            var last = options.isDryRun ? nil : try await sweeper.place()
+            var isNoted = last != nil
+            var pages = 0
+            repeat {
+                let page = try await blobs.storedBlobs(after: last, limit: Sweeper.pageBlobs)
+                last = page.last
+                tally.blobs += Int64(page.blobs.count + page.damaged.count)
+                tally.damagedBlobs += Int64(page.damaged.count)
+                let dead = try await dead(in: page.blobs, &tally)
+                for blob in page.blobs where !dead.contains(blob) { liveness.count(blob) }
+                try await remove(page.blobs.filter(dead.contains), &tally)
+                pages += 1
+                if !options.isDryRun, let last, pages % Sweeper.pagesBetweenNotes == 0 || Task.isCancelled {
+                    try await sweeper.note(last)
+                    isNoted = true
+                }
+            } while last != nil && !Task.isCancelled
+            if isNoted, last == nil, !options.isDryRun { try await sweeper.note(nil) }
+        }
+
+        /// The blobs whose time of grace is over, as far as the walk can tell.
+        private func dead(in page: [StoredBlob], _ tally: inout SweepTally) async throws(RegistryError) -> Set<StoredBlob> {
+            let unpinned = try await catalog.unpinned(among: page.map(\.id))
+            guard !unpinned.isEmpty else { return [] }
+            let now = world.now()
+            let fresh = unpinned.filter { $0.since == nil }.map(\.blob)
+            if !options.isDryRun { try await catalog.noteUnpinned(fresh, at: now) }
+            let before = now.adding(seconds: -options.graceSeconds)
+            let due = Set(unpinned.filter { $0.since ?? now <= before }.map(\.blob))
+            tally.waitingBlobs += Int64(unpinned.count - due.count)
+            return Set(page.filter { due.contains($0.id) })
+        }
+
+        private func remove(_ dead: [StoredBlob], _ tally: inout SweepTally) async throws(RegistryError) {
+            if options.isDryRun {
+                for blob in dead where !blobs.isLeased(blob.id) {
+                    tally.removedBlobs += 1
+                    tally.removedBytes += blob.length
+                    if blob.hasOwnFile { tally.freedBytes += blob.length }
+                }
+                return
+            }
+            let catalog = catalog
+            for start in stride(from: 0, to: dead.count, by: Sweeper.stepBlobs) where !Task.isCancelled {
+                let step = Array(dead[start..<min(start + Sweeper.stepBlobs, dead.count)])
+                let before = world.now().adding(seconds: -options.graceSeconds)
+                let began = world.monotonicNanoseconds()
+                tally += try await blobs.remove(step) { mayGo async throws(RegistryError) in
+                    try await catalog.forget(step.map(\.id), unpinnedBefore: before, mayGo: mayGo)
+                }
+                // As long as it worked: of the committer's and the disk's time others always get the greater part.
+                try? await Task.sleep(nanoseconds: min(world.monotonicNanoseconds() &- began, 100_000_000))
+            }
+        }
+
+        // MARK: Files and segments
+
+        private func sweepFiles(_ tally: inout SweepTally) async throws(RegistryError) {
+            let catalog = catalog
+            for shard in try await blobs.shards() where !Task.isCancelled {
+                tally += try await blobs.removeOrphans(in: shard, dryRun: options.isDryRun) { ids async throws(RegistryError) in
+                    try await catalog.unpinned(among: ids).map(\.blob)
+                }
+            }
+        }
+
+        private func sweepSegments(_ sealed: [UInt64], _ tally: inout SweepTally, _ walked: SegmentLiveness) async throws(RegistryError) {
+            if Task.isCancelled { return }
+            var compaction = CompactionOptions()
+            compaction.livePercentMin = options.livePercentMin
+            compaction.bytesPerSecondMax = options.bytesPerSecondMax
+            compaction.isDryRun = options.isDryRun
+            // A dry run has deleted nothing: it counts what its walk would leave.
+            let liveness = options.isDryRun ? walked : try await blobs.segmentLiveness()
+            for segment in sealed where !Task.isCancelled { tally += try await blobs.sweepSegment(segment, liveness, compaction) }
+        }
+    }
+}
