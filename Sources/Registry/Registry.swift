@@ -32,6 +32,7 @@ public final class Registry: Sendable {
         public var viewsDirectory: String?
         /// What signs the documents of editions.
         public var signing = Signing.none
+        public var sweep = SweepOptions()
         public init(baseURL: BaseURL) { self.baseURL = baseURL }
     }
 
@@ -55,6 +56,7 @@ public final class Registry: Sendable {
     let learnedFacts: LearnedFactsCache
     /// Files served since the server started, by asset; `flushDownloads` brings them to the catalog.
     public let downloads: DownloadCounter
+    public let sweeper: Sweeper
 
     public init(
         catalog: any Catalog, blobs: BlobStore, access: Access, outbound: OutboundClient, frontends: [any Frontend], workers: BlockingPool,
@@ -76,6 +78,7 @@ public final class Registry: Sendable {
             workers: workers, world: world, log: log)
         learnedFacts = LearnedFactsCache(bytesMax: options.learnedFactsCacheBytes)
         downloads = DownloadCounter(catalog: catalog, world: world)
+        sweeper = Sweeper(catalog: catalog, blobs: blobs, options: options.sweep, world: world, log: log)
         for frontend in frontends { RouteTable.check(frontend) }
     }
 

@@ -30,7 +30,11 @@ extension Sweeper {
         var explanation = SweepExplanation(
             blob: blob, length: whereabouts.length, place: whereabouts.place, reasons: reasons, isDying: false, goesAt: nil)
         guard whereabouts.length != nil else {
-            if pins.isEmpty { explanation.reasons.append("it is not stored") } else { explanation.reasons.append("it is named, but NOT STORED: run a check") }
+            if pins.isEmpty {
+                explanation.reasons.append("it is not stored")
+            } else {
+                explanation.reasons.append("it is named, but NOT STORED: run a check")
+            }
             return explanation
         }
         guard reasons.isEmpty else { return explanation }

@@ -29,6 +29,10 @@ struct Configuration: Sendable {
     var viewCacheBytes = 16 << 20
     var ownFileBytesMin: Int64 = 8 << 20
     var uploadLifetimeHours: Int64 = 24
+    var sweepIntervalMinutes: Int64 = 60
+    var sweepGraceMinutes: Int64 = 60
+    var sweepLivePercentMin = 50
+    var sweepBytesPerSecondMax: Int64 = 32 << 20
     var outboundCAFile: String?
     var outboundProxy: String?
     var outboundAllowedCIDRs: [CIDR] = []

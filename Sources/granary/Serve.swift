@@ -70,6 +70,7 @@ enum Running {
         options.uploadLifetimeSeconds = blobOptions.uploadLifetimeSeconds
         options.allowedCIDRs = configuration.outboundAllowedCIDRs
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
+        options.sweep = configuration.sweepOptions
         let registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
             frontends: [GenericFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()],
@@ -77,6 +78,7 @@ enum Running {
         let counters = StorageCounters(catalog: catalog)
         try await counters.load()
         publish(metrics, store: store, blobs: blobs, counters: counters)
+        registry.sweeper.publish(metrics)
 
         let admin = AdminAPI(
             registry: registry, counters: counters, metrics: metrics,
@@ -96,6 +98,7 @@ enum Running {
             for follower in followers { group.addTask { await registry.follow(follower) } }
             group.addTask { await registry.expireUploads() }
             group.addTask { await registry.flushDownloads() }
+            group.addTask { await registry.sweeper.runOnSchedule() }
             let signal = await Signals.next()
             log.notice("granary stops", metadata: ["signal": "\(signal)"])
             await server.stop()

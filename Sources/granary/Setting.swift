@@ -105,12 +105,16 @@ struct Setting: Sendable {
         number("view_cache_bytes", in: 1 << 20...1 << 40, at: \.viewCacheBytes),
         number("own_file_bytes_min", in: 1 << 20...1 << 28, at: \.ownFileBytesMin),
         number("upload_lifetime_hours", in: 1...8760, at: \.uploadLifetimeHours),
+        number("sweep_interval_minutes", in: 0...525_600, at: \.sweepIntervalMinutes),
+        number("sweep_grace_minutes", in: 0...525_600, at: \.sweepGraceMinutes),
+        number("sweep_live_percent_min", in: 0...100, at: \.sweepLivePercentMin),
+        number("sweep_bytes_per_second_max", in: 0...1 << 40, at: \.sweepBytesPerSecondMax),
         optional("outbound_ca_file", ["CUSTOM_CA_CERT_PATH"], at: \.outboundCAFile),
         optional("outbound_proxy", at: \.outboundProxy), allowedCIDRs,
     ]
 
     /// Names that are ours without being settings: the set-up scripts read them.
-    static let reserved: Set<String> = ["GRANARY_DATA_DIR", "GRANARY_TOOLS"]
+    static let reserved: Set<String> = ["GRANARY_DATA_DIR", "GRANARY_TOOLS", "GRANARY_TOKEN"]
 
     /// Names known from other products' deployments whose feature this version does not serve.
     static let unbuilt: Set<String> = [

@@ -21,6 +21,9 @@ import Testing
         "get_format_handler": ["created_at", "extensions", "id", "priority", "updated_at"],
     ]
 
+    /// Operations that are ours alone.
+    static let ours: Set<String> = ["get_sweep", "explain_blob"]
+
     static func facts() throws -> [JSON] {
         let folder = #filePath.split(separator: "/").dropLast().joined(separator: "/")
         guard let file = unsafe fopen("/\(folder)/rest-facts.json", "rb") else {
@@ -60,7 +63,7 @@ import Testing
         let served =
             document["paths"]?.object?.members.flatMap { $0.value.object?.members.compactMap { $0.value["operationId"]?.string } ?? [] } ?? []
         #expect(served.count > 60)
-        #expect(Set(served).subtracting(known) == [])
+        #expect(Set(served).subtracting(known) == Self.ours)
         #expect(served.count == Set(served).count)
     }
 
