@@ -1,3 +1,4 @@
+import BlobStore
 import Core
 import FrontendKit
 import HTTPTypes

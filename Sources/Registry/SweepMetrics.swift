@@ -1,3 +1,4 @@
+import BlobStore
 public import Core
 
 extension Sweeper {

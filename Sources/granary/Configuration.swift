@@ -29,6 +29,8 @@ struct Configuration: Sendable {
     var viewCacheBytes = 16 << 20
     var ownFileBytesMin: Int64 = 8 << 20
     var uploadLifetimeHours: Int64 = 24
+    var segmentBytesMax: Int64 = 256 << 20
+    var verifyWindowHours: Int64 = 24
     var sweepIntervalMinutes: Int64 = 60
     var sweepGraceMinutes: Int64 = 60
     var sweepLivePercentMin = 50

@@ -1,6 +1,7 @@
 import Core
 import NIOCore
 import OrderedStore
+import Synchronization
 import TestSupport
 import Testing
 
@@ -79,11 +80,28 @@ import Testing
     }
 
     @Test("the blobs remembered as verified are bounded, the latest among them") func verifiedBlobs() throws {
-        let verified = VerifiedBlobs(blobsMax: 100)
+        let verified = VerifiedBlobs(blobsMax: 100, seconds: 0, world: .real)
         let ids = try (0..<500).map { try #require(BlobID(Digest.of(.sha256, [UInt8($0 / 256), UInt8($0 % 256)]))) }
         for id in ids { verified.insert(id) }
         #expect(ids.suffix(50).allSatisfy(verified.contains))
         #expect(ids.filter(verified.contains).count <= 100)
+    }
+
+    @Test("a large blob is read and checked again when its verification is older than the window") func window() async throws {
+        let monotonic = Mutex<UInt64>(1_000_000_000_000)
+        let world = World(now: World.real.now, monotonicNanoseconds: { monotonic.withLock { $0 } }, random: World.real.random)
+        let fixture = try Fixture()
+        let id = try await fixture.store(pattern(9 << 20, seed: 6))
+        var options = Fixture.options
+        options.verificationSeconds = 60
+        let blobs = try BlobStore(at: fixture.directory.file("data"), store: fixture.index, options: options, world: world, log: Fixture.log)
+        _ = try await blobs.content(of: id)
+        try flip(fixture.directory.file("data/blobs/\(id.hex.prefix(2))/\(id.hex)"), at: 5_000_000)
+        monotonic.withLock { $0 += 59_000_000_000 }
+        _ = try await blobs.content(of: id)
+        monotonic.withLock { $0 += 1_000_000_000 }
+        if case .found = try blobs.cachedContent(of: id) { Issue.record("memory alone does not vouch for it") }
+        #expect(await code { _ = try await blobs.content(of: id) } == .corrupt)
     }
 
     @Test("many readers of one unverified blob share one reading of it, and its failure") func sharedVerification() async throws {

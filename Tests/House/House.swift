@@ -28,6 +28,9 @@ public final class House: Sendable {
         public var uploadBytesMax: Int64 = 64 << 20
         public var viewCacheBytes = 4 << 20
         public var signing = Signing.none
+        /// Of the blob store: small ones make small worlds have many segments and files.
+        public var segmentBytesMax: Int64 = 256 << 20
+        public var ownFileBytesMin = 8 << 20
         /// Further formats beside the server's own.
         public var frontends: [any Frontend] = []
         public init() {}
@@ -59,7 +62,10 @@ public final class House: Sendable {
         store = try OrderedStore(at: place.file("index"), families: RocksCatalog.families, logger: log)
         let workers = BlockingPool(threads: 2, name: "worker")
         catalog = try await RocksCatalog(store: store, pool: workers, world: world, logger: log)
-        blobs = try BlobStore(at: place.file("store"), store: store, world: world, log: log)
+        var bytes = BlobStore.Options()
+        bytes.segmentBytesMax = options.segmentBytesMax
+        bytes.ownFileBytesMin = options.ownFileBytesMin
+        blobs = try BlobStore(at: place.file("store"), store: store, options: bytes, world: world, log: log)
         let cheap = PasswordCost(memoryKiB: 64, iterations: 1, parallelism: 1)
         access = try Access(
             catalog: catalog, world: world,

@@ -52,6 +52,18 @@ public final class TemporaryDirectory: Sendable {
     /// What is in a directory, sorted.
     public func names(in name: String) -> [String] { TemporaryDirectory.entries(of: file(name)).sorted() }
 
+    /// Every file below the directory `name` with its length, by its path.
+    public func lengths(below name: String) -> [String: Int64] {
+        var found: [String: Int64] = [:]
+        for entry in TemporaryDirectory.entries(of: file(name)) {
+            let path = "\(name)/\(entry)"
+            var status = stat()
+            guard unsafe stat(file(path), &status) == 0 else { continue }
+            if status.st_mode & S_IFMT == S_IFDIR { found.merge(lengths(below: path)) { $1 } } else { found[path] = Int64(status.st_size) }
+        }
+        return found
+    }
+
     private static func entries(of path: String) -> [String] {
         guard let directory = unsafe opendir(path) else { return [] }
         defer { unsafe closedir(directory) }

@@ -1,11 +1,13 @@
-"""SIGKILL under a mixed upload load, again and again; what was acknowledged must be there, byte for byte, without any repair.
+"""SIGKILL under a mixed load, again and again; what was acknowledged must be there, byte for byte, without any repair.
 
 torture.py --binary GRANARY --folder DIR [--kills N] [--seed S] [--writers N]
 
-Writers upload generic files, OCI images and Python wheels. Before a request goes out its intent is written to DIR/ledger, after the answer
+Writers upload generic files, OCI images and Python wheels, delete some of the files and upload the same bytes again, while the blob store is
+swept without a time of grace. Before a request goes out its intent is written to DIR/ledger, after the answer
 its acknowledgement. Each round ends with SIGKILL at a random instant, a restart on the same data, and a look at everything the round began:
 what was acknowledged must be whole, the rest whole or absent; and what was not acknowledged is sent again and must succeed.
-The last round looks at everything once more. The exit code is 0 only if nothing was lost.
+The last round looks at everything once more; then two sweeps must leave no blob that nothing names, no file without a row, and a store that is
+not much larger than what lives in it. The exit code is 0 only if nothing was lost and nothing leaked.
 """
 import argparse
 import base64
@@ -25,6 +27,7 @@ import packages  # noqa: E402
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 ROUND_BYTES = 16 << 20
+SEGMENT_BYTES = 16 << 20
 
 
 class Refused(Exception):
@@ -43,7 +46,8 @@ class Server:
         began = time.monotonic()
         with open(os.path.join(self.folder, "server.log"), "a") as log:
             self.process = subprocess.Popen(
-                [self.binary, "serve", "--data", os.path.join(self.folder, "data"), "--listen", f"127.0.0.1:{self.port}", "--port-file", port_file],
+                [self.binary, "serve", "--data", os.path.join(self.folder, "data"), "--listen", f"127.0.0.1:{self.port}", "--port-file", port_file,
+                 "--set", f"segment_bytes_max={SEGMENT_BYTES}", "--set", "sweep_interval_minutes=0"],
                 env={**os.environ, "ADMIN_PASSWORD": self.password}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         while time.monotonic() - began < 60:
             if self.process.poll() is not None:
@@ -105,10 +109,11 @@ def sha256(content):
 
 
 class Place:
-    """Where bytes must be once the request that put them there was answered."""
+    """Where bytes must be once the request that put them there was answered, and must not be once their deletion was."""
 
     def __init__(self, path, content):
-        self.path, self.digest, self.acked = path, sha256(content), False
+        self.path, self.digest, self.size = path, sha256(content), len(content)
+        self.may_be_there, self.may_be_absent = False, True
 
 
 class Upload:
@@ -121,6 +126,10 @@ class Upload:
     def send(self, client):
         """Sends everything, also a second time; gives the number of bytes."""
         r = random.Random(f"{self.seed}/{self.number}/content")
+        if self.kind == "generic" and self.number > 8 and r.random() < 0.3:
+            # Bytes that another uploads, deletes, or uploads again about now.
+            r = random.Random(f"{self.seed}/{self.number - r.randrange(1, 8)}/content")
+            r.random()
         content = r.randbytes(int(2 ** r.uniform(10, 23.58)))  # 1 KiB to 12 MiB, small ones as often as large
         getattr(self, self.kind)(client, content)
         self.acked = True
@@ -129,14 +138,29 @@ class Upload:
     def put(self, client, statuses, place, content, *call):
         """Intent on the ledger, the request, its acknowledgement on the ledger."""
         known = self.places.setdefault(place, Place(place, content))
+        known.may_be_there = True
         self.write("intent", self.number, known.digest, place)
         client.must(statuses, *call)
-        known.acked = True
+        known.may_be_absent = False
         self.write("ack", self.number, known.digest, place)
+
+    def delete(self, client, place, *call):
+        known = self.places[place]
+        known.may_be_absent = True
+        self.write("intent-delete", self.number, known.digest, place)
+        client.must([200, 204], *call)
+        known.may_be_there = False
+        self.write("ack-delete", self.number, known.digest, place)
 
     def generic(self, client, content):
         path = f"load/{self.number % 7}/{self.number}/file.bin"
-        self.put(client, [200, 201], f"/general/gen/{path}", content, "PUT", f"/api/v1/repositories/gen/artifacts/{path}", content)
+        place, address = f"/general/gen/{path}", f"/api/v1/repositories/gen/artifacts/{path}"
+        fate = random.Random(f"{self.seed}/{self.number}/fate").random()
+        self.put(client, [200, 201], place, content, "PUT", address, content)
+        if fate < 0.6:
+            self.delete(client, place, "DELETE", address)
+        if fate < 0.2:
+            self.put(client, [200, 201], place, content, "PUT", address, content)
 
     def oci(self, client, content):
         name = f"img/app{self.number % 5}"
@@ -169,8 +193,8 @@ class Upload:
         """What is wrong now, in words; nothing when all is well."""
         for place in self.places.values():
             status, body, _ = client.call("GET", place.path)
-            if not (status == 200 and sha256(body) == place.digest or status == 404 and not place.acked):
-                yield f"{place.path}: status {status}, {len(body)} bytes, acknowledged: {place.acked}"
+            if not (status == 200 and sha256(body) == place.digest and place.may_be_there or status == 404 and place.may_be_absent):
+                yield f"{place.path}: status {status}, {len(body)} bytes, may be there: {place.may_be_there}, absent: {place.may_be_absent}"
 
 
 class Load:
@@ -179,7 +203,7 @@ class Load:
     def __init__(self, server, authorization, seed, ledger):
         self.server, self.authorization, self.seed, self.ledger = server, authorization, seed, ledger
         self.lock = threading.Lock()
-        self.number, self.acked, self.refusals = 0, 0, []
+        self.number, self.acked, self.sweeps, self.refusals = 0, 0, 0, []
 
     def write(self, *words):
         with self.lock:
@@ -222,7 +246,20 @@ class Load:
                         enough.set()
             client.close()
 
-        threads = [threading.Thread(target=write) for _ in range(writers)]
+        def sweep():
+            client = administrator(self.server)
+            while not stopping.is_set():
+                try:
+                    client.must([200, 409], "POST", "/api/v1/admin/storage-gc", '{"grace_seconds":0}', "application/json")
+                    self.sweeps += 1
+                except OSError:
+                    break
+                except Refused as refusal:
+                    self.refusals.append(str(refusal))
+                    break
+            client.close()
+
+        threads = [threading.Thread(target=write) for _ in range(writers)] + [threading.Thread(target=sweep)]
         for thread in threads:
             thread.start()
         enough.wait(timeout=5)
@@ -234,13 +271,17 @@ class Load:
         return begun
 
 
+def administrator(server):
+    return Client(server, "Basic " + base64.b64encode(f"admin:{server.password}".encode()).decode())
+
+
 def set_up(server):
     """The repositories, and a token for the load: checking a password for every request would be the load."""
-    admin = Client(server, "Basic " + base64.b64encode(f"admin:{server.password}".encode()).decode())
+    admin = administrator(server)
     for key, kind in (("gen", "generic"), ("img", "docker"), ("py", "pypi")):
         body = json.dumps({"key": key, "name": key, "format": kind, "repo_type": "local"})
         admin.must([200], "POST", "/api/v1/repositories", body, "application/json")
-    body = json.dumps({"name": "load", "scopes": ["read:artifacts", "write:artifacts"]})
+    body = json.dumps({"name": "load", "scopes": ["read:artifacts", "write:artifacts", "delete:artifacts"]})
     status, answer, _ = admin.call("POST", "/api/v1/auth/tokens", body, "application/json")
     if status != 200:
         raise SystemExit(f"no token: {status} {answer!r}")
@@ -252,6 +293,38 @@ def judge(uploads, client, lost, when):
         for wrong in upload.judge(client):
             lost.append(wrong)
             print(f"LOST {when}: {wrong}", flush=True)
+
+
+def leaks(server, uploads):
+    """What is left of the dead after two sweeps, in words; nothing when all is well."""
+    admin = administrator(server)
+
+    def sweep(dry_run):
+        body = json.dumps({"grace_seconds": 0, "dry_run": dry_run})
+        status, answer, _ = admin.call("POST", "/api/v1/admin/storage-gc", body, "application/json")
+        if status != 200:
+            raise SystemExit(f"no sweep: {status} {answer!r}")
+        return json.loads(answer)
+
+    for _ in range(2):
+        done = sweep(False)
+        if done["errors"]:
+            yield f"a sweep says {done['errors']}"
+    left = sweep(True)
+    for name in ("storage_keys_deleted", "waiting_blobs", "orphans", "segments_removed", "damaged_blobs"):
+        if left[name]:
+            yield f"{left[name]} {name} after two sweeps"
+    living = {place.digest: place.size for upload in uploads for place in upload.places.values() if place.may_be_there}
+    store = os.path.join(server.folder, "data", "store")
+    used = {name: os.stat(os.path.join(path, name)).st_size for path, _, names in os.walk(store) for name in names}
+    for name in used:
+        if len(name) == 64 and name not in living:
+            yield f"the file of {name} is left, and nothing names it"
+    # A segment is left alone while half of it lives; two still take records.
+    bound = 2 * sum(living.values()) + 4 * SEGMENT_BYTES
+    print(f"{sum(living.values()) >> 20} MiB live in {sum(used.values()) >> 20} MiB on disk, bound {bound >> 20} MiB", flush=True)
+    if sum(used.values()) > bound:
+        yield f"the store has {sum(used.values())} bytes for {sum(living.values())} that live"
 
 
 def main():
@@ -299,13 +372,16 @@ def torture(server, options):
             if load.refusals:
                 break
         judge(everything, Client(server, authorization), lost, "at the end")
+        for leak in leaks(server, everything):
+            load.refusals.append(leak)
+        judge(everything, Client(server, authorization), lost, "after the last sweeps")
     code = server.end()
     if code != 0:
         load.refusals.append(f"the server ended with {code} on SIGTERM")
     for refusal in load.refusals:
         print(f"REFUSED {refusal}")
     print(f"slowest restart {slowest:.2f} s, seed {options.seed}")
-    print(f"{kill} kills, {load.acked} acked, {len(lost)} lost", flush=True)
+    print(f"{kill} kills, {load.sweeps} sweeps, {load.acked} acked, {len(lost)} lost", flush=True)
     raise SystemExit(1 if lost or load.refusals else 0)
 
 

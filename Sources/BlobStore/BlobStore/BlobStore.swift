@@ -34,6 +34,8 @@ public final class BlobStore: Sendable {
         public var openFilesMax = 256
         /// Blobs remembered as verified.
         public var verifiedBlobsMax = 1 << 16
+        /// So long a verified blob is sent without being read and checked again; 0: until the next start.
+        public var verificationSeconds: Int64 = 24 * 3600
         public init() {}
     }
 
@@ -80,7 +82,7 @@ public final class BlobStore: Sendable {
         let pool = BlockingPool(threads: 4, name: "blobs")
         self.pool = pool
         openFiles = OpenFiles(filesMax: OpenFiles.limit(options.openFilesMax))
-        verified = VerifiedBlobs(blobsMax: options.verifiedBlobsMax)
+        verified = VerifiedBlobs(blobsMax: options.verifiedBlobsMax, seconds: options.verificationSeconds, world: world)
         verification = SharedVerification(on: pool)
         var madeDirectory = try Disk.makeDirectory(directory)
         for name in ["segments", "blobs", "uploads"] {
