@@ -10,6 +10,12 @@ import Testing
 
 @testable import Registry
 
+/// What each path holds as far as its client was told: the number of its text, or nothing.
+private final class Promises: Sendable {
+    let places = Mutex<[String: Int?]>([:])
+    let isOver = Atomic(false)
+}
+
 @Suite("sweep") struct SweepTests {
     private func options(grace: Int64 = 0, dryRun: Bool = false) -> SweepOptions {
         var options = SweepOptions()
@@ -144,20 +150,20 @@ import Testing
         small.ownFileBytesMin = 96 << 10
         var house = try await House(small)
         await house.repository("files")
-        let ledger = Mutex<[String: Int?]>([:])
+        let promises = Promises()
         for round in 0..<3 {
             let current = house
-            let isOver = Atomic(false)
+            promises.isOver.store(false, ordering: .relaxed)
             await withTaskGroup(of: Void.self) { group in
                 group.addTask {
-                    while !isOver.load(ordering: .relaxed) { _ = try? await current.registry.sweeper.sweep(self.options()) }
+                    while !promises.isOver.load(ordering: .relaxed) { _ = try? await current.registry.sweeper.sweep(self.options()) }
                 }
                 await withTaskGroup(of: Void.self) { pushers in
                     for pusher in 0..<6 {
-                        pushers.addTask { await self.push(pusher, in: current, seed: seed &+ UInt64(round * 100 + pusher), ledger) }
+                        pushers.addTask { await self.push(pusher, in: current, seed: seed &+ UInt64(round * 100 + pusher), promises) }
                     }
                 }
-                isOver.store(true, ordering: .relaxed)
+                promises.isOver.store(true, ordering: .relaxed)
             }
             if round < 2 {
                 house.close()
@@ -166,7 +172,7 @@ import Testing
         }
         for _ in 0..<2 { _ = try await house.registry.sweeper.sweep(options()) }
         var named: Set<BlobID> = []
-        for (path, number) in ledger.withLock({ $0 }) {
+        for (path, number) in promises.places.withLock({ $0 }) {
             let answer = await house.send(.get, "/api/v1/repositories/files/download/\(path)")
             #expect(number.map { text($0) } == (answer.status == 404 ? nil : answer.text), "\(path) with seed \(seed)")
             if let number { named.insert(id(text(number))) }
@@ -178,7 +184,7 @@ import Testing
     }
 
     /// One client that knows what its paths hold, and says so when it is told otherwise.
-    private func push(_ pusher: Int, in house: House, seed: UInt64, _ ledger: borrowing Mutex<[String: Int?]>) async {
+    private func push(_ pusher: Int, in house: House, seed: UInt64, _ promises: Promises) async {
         var random = SeededRandom(seed: seed)
         for _ in 0..<60 {
             // Few contents, so that all push and delete the same bytes.
@@ -189,14 +195,14 @@ import Testing
             case 0:
                 let answer = await house.send(.delete, address)
                 #expect(answer.status == 204 || answer.status == 200 || answer.status == 404, "\(answer.status) \(answer.text)")
-                ledger.withLock { $0[path] = .some(nil) }
+                promises.places.withLock { $0[path] = .some(nil) }
             case 1:
                 let answer = await house.send(.put, address, body: Array(text(number).utf8))
                 #expect(answer.status == 201 || answer.status == 200, "seed \(seed): \(answer.status) \(answer.text.prefix(200))")
-                ledger.withLock { $0[path] = number }
+                promises.places.withLock { $0[path] = number }
             default:
                 let answer = await house.send(.get, "/api/v1/repositories/files/download/\(path)")
-                let expected = ledger.withLock { $0[path] } ?? nil
+                let expected = promises.places.withLock { $0[path] } ?? nil
                 #expect(answer.status == (expected == nil ? 404 : 200), "seed \(seed): \(path) \(answer.status) \(answer.text.prefix(200))")
             }
         }
