@@ -113,7 +113,11 @@ extension Registry {
     private func learned(_ document: Document, as view: View, after before: Facts, by frontend: any Frontend) async throws(RegistryError) -> Facts {
         try await workers.run { () throws(RegistryError) -> Facts in
             var facts = before
-            try frontend.learn(view, from: document, into: &facts)
+            do throws(RegistryError) { try frontend.learn(view, from: document, into: &facts) } catch {
+                guard error.code == .invalid else { throw error }
+                // Not the fault of who asks.
+                throw RegistryError(.upstreamFailed, subject: .upstream(document.url), reason: "upstream's document cannot be read: \(error.reason)")
+            }
             return facts
         }
     }

@@ -34,6 +34,8 @@ public struct MavenVersion: Sendable {
             return isNumber
                 ? .number(String(decoding: part.drop { $0 == UInt8(ascii: "0") }, as: UTF8.self)) : MavenVersion.qualifier(part, digitFollows)
         }
+        // A word after a dot stands as after a hyphen, where digits or the end follow it.
+        func part() { if levels.last?.isEmpty == false { levels.append([]) } }
         for (index, byte) in bytes.enumerated() {
             switch byte {
             case UInt8(ascii: "."), UInt8(ascii: "-"):
@@ -43,6 +45,7 @@ public struct MavenVersion: Sendable {
             default:
                 let isDigit = (0x30...0x39).contains(byte)
                 if isDigit != isNumber, index > start {
+                    if !isNumber { part() }
                     levels[levels.count - 1].append(item(start..<index, digitFollows: isDigit))
                     start = index
                     levels.append([])
@@ -50,7 +53,10 @@ public struct MavenVersion: Sendable {
                 isNumber = isDigit
             }
         }
-        if start < bytes.count { levels[levels.count - 1].append(item(start..<bytes.count)) }
+        if start < bytes.count {
+            if !isNumber { part() }
+            levels[levels.count - 1].append(item(start..<bytes.count))
+        }
         for index in levels.indices { while levels[index].last?.isNull == true { levels[index].removeLast() } }
         while levels.count > 1, levels.last?.isEmpty == true { levels.removeLast() }
         self.levels = levels
