@@ -20,38 +20,60 @@ public struct MavenFrontend: Frontend {
                     try MetadataFolder(request.match["folder"]).view(checksum.rawValue)
                 })
         }
+        // Snapshots before releases: their files may change.
         for checksum in Checksum.allCases {
-            // The second row is for snapshots, whose files may change; the first finds them earlier.
             routes += [
-                Self.about("{folder+}/{version}-SNAPSHOT/{file}\(checksum.suffix)", checksum, .pointer, ["folder", "version", "file"]),
-                Self.about("{folder+}/{file}\(checksum.suffix)", checksum, .immutable, ["folder", "file"]),
+                Self.about(.init(["folder", "version", "file"]), checksum, .pointer), Self.about(.init(["folder", "file"]), checksum, .immutable),
             ]
         }
         routes += [
-            .file("{folder+}/{version}-SNAPSHOT/{file}", freshness: .pointer, fields: Self.fields) { match throws(RegistryError) in
-                .path(try assetPath("\(match["folder"])/\(match["version"])-SNAPSHOT/\(match["file"])"))
-            },
+            Self.file(.init(["folder", "version", "file"]), .pointer),
             // Too high up to be a release: catalogs of archetypes, lists of prefixes.
             .file("{file}", freshness: .pointer, fields: Self.fields) { match throws(RegistryError) in .path(try assetPath(match["file"])) },
             .file("{folder}/{file}", freshness: .pointer, fields: Self.fields) { match throws(RegistryError) in
                 .path(try assetPath("\(match["folder"])/\(match["file"])"))
             },
-            .file("{path+}", fields: Self.fields) { match throws(RegistryError) in .path(try assetPath(match["path"])) },
-            .action(.put, "{path+}", needs: .write, Self.put),
+            Self.file(.init(["folder", "file"]), .immutable), .action(.put, "{path+}", needs: .write, Self.put),
         ]
         self.routes = routes
     }
 
-    private static func about(_ pattern: String, _ checksum: Checksum, _ freshness: FileRoute.Freshness, _ parts: [String]) -> Route {
-        .about(PathPattern(stringLiteral: pattern), freshness: freshness) { match throws(RegistryError) in
-            let folders = parts.map { $0 == "version" ? "\(match[$0])-SNAPSHOT" : match[$0] }
-            return .path(try assetPath(folders.joined(separator: "/")))
-        } describe: { asset throws(RegistryError) in
-            guard let digest = asset.digest(checksum.algorithm) else {
-                throw RegistryError(.notFound, subject: .path(asset.path.text), reason: "no \(checksum.rawValue) of \(asset.path) is known")
-            }
-            return .text(digest.hex, .ok, [.contentType: "text/plain", .cacheControl: "no-cache"])
+    /// Which parameters of a pattern make a file's path.
+    private struct Parts: Sendable {
+        let names: [String]
+        init(_ names: [String]) { self.names = names }
+
+        func pattern(_ end: String = "") -> PathPattern {
+            let segments = names.map { $0 == "folder" ? "{folder+}" : $0 == "version" ? "{version}\(MavenFile.snapshot)" : "{\($0)}" }
+            return PathPattern(stringLiteral: segments.joined(separator: "/") + end)
         }
+
+        func path(_ match: Match) throws(RegistryError) -> AssetPath {
+            try assetPath(names.map { $0 == "version" ? match[$0] + MavenFile.snapshot : match[$0] }.joined(separator: "/"))
+        }
+
+        func package(_ match: Match) throws(RegistryError) -> PackageName? {
+            let path = try path(match)
+            return (try? MavenFile(path))?.package
+        }
+    }
+
+    private static func file(_ parts: Parts, _ freshness: FileRoute.Freshness) -> Route {
+        .file(
+            parts.pattern(), package: { match throws(RegistryError) in try parts.package(match) }, freshness: freshness, fields: fields
+        ) { match throws(RegistryError) in .path(try parts.path(match)) }
+    }
+
+    private static func about(_ parts: Parts, _ checksum: Checksum, _ freshness: FileRoute.Freshness) -> Route {
+        .about(
+            parts.pattern(checksum.suffix), package: { match throws(RegistryError) in try parts.package(match) }, freshness: freshness,
+            { match throws(RegistryError) in .path(try parts.path(match)) },
+            describe: { asset throws(RegistryError) in
+                guard let digest = asset.digest(checksum.algorithm) else {
+                    throw RegistryError(.notFound, subject: .path(asset.path.text), reason: "no \(checksum.rawValue) of \(asset.path) is known")
+                }
+                return .text(digest.hex, .ok, [.contentType: "text/plain", .cacheControl: "no-cache"])
+            })
     }
 
     public func upstream(for resource: Resource, given facts: Facts) -> UpstreamRequest? {

@@ -39,8 +39,9 @@ resolve() {
 resolved() { cmp "$1" "$scratch/$2"; }
 
 mkdir files
-printf 'the jar of lib 1.0' >files/lib.jar
-printf 'the jar of lib 1.1' >files/lib11.jar
+make_jar() { python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1], "w").writestr("said", sys.argv[2])' "$@"; }
+make_jar files/lib.jar "lib 1.0"
+make_jar files/lib11.jar "lib 1.1"
 
 source "$here/wire.sh"
 if needs mvn "mvn deploys and resolves" && [[ -n ${MAVEN_REPOSITORY:-} ]]; then
