@@ -21,7 +21,7 @@ extension Registry {
             do throws(RegistryError) {
                 return try await self.learn(view, knowing: known, in: session, refresh: refresh)
             } catch {
-                guard let known, !known.absent, Registry.isUpstreamFailure(error) || error.code == .invalid else { throw error }
+                guard let known, !known.absent, Registry.isUpstreamFailure(error) else { throw error }
                 self.log.warning(
                     "upstream failed, stale index served",
                     metadata: ["repository": "\(repository.key)", "view": "\(view.identity)", "error": "\(error)", "request": "\(session.requestID)"])

@@ -37,6 +37,7 @@ struct Configuration: Sendable {
     var sweepBytesPerSecondMax: Int64 = 32 << 20
     var outboundCAFile: String?
     var outboundProxy: String?
+    var outboundProxyExceptions: [String] = []
     var outboundAllowedCIDRs: [CIDR] = []
     /// What was given but is not served by this version: said at start-up.
     var warnings: [String] = []

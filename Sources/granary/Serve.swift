@@ -62,7 +62,9 @@ enum Running {
         try await access.bootstrapAdmin(
             password: configuration.adminPassword, passwordFile: directories.root + "/admin.password", skip: configuration.skipAdminProvisioning)
         let outbound = try OutboundClient(
-            options: .init(caFile: configuration.outboundCAFile, proxy: configuration.outboundProxy), log: log, world: world)
+            options: .init(
+                caFile: configuration.outboundCAFile, proxy: configuration.outboundProxy, proxyExceptions: configuration.outboundProxyExceptions),
+            log: log, world: world)
         defer { outbound.close() }
 
         let sealer = try Sealer(key: try KeyFile.loadOrCreate(path: directories.keys + "/seal", bytes: Sealer.keyBytes, world: world), world: world)

@@ -86,6 +86,16 @@ struct Setting: Sendable {
             return true
         }, show: { $0.outboundAllowedCIDRs.map { "\($0.base)/\($0.prefix)" }.joined(separator: ",") })
 
+    private static let proxyExceptions = Setting(
+        name: "outbound_proxy_exceptions", environment: own("outbound_proxy_exceptions"), accepts: "hosts and domains with commas between them",
+        isSecret: false,
+        read: { value, all in
+            let hosts = value.split(separator: ",").map { $0.filter { $0 != " " } }
+            guard hosts.allSatisfy({ !$0.isEmpty && !$0.contains("/") }) else { return false }
+            all.outboundProxyExceptions = hosts
+            return true
+        }, show: { $0.outboundProxyExceptions.joined(separator: ",") })
+
     static let all: [Setting] = [
         text("data", ["STORAGE_PATH"], at: \.data), listen, optional("port_file", at: \.portFile),
         optional("base_url", ["AK_EXTERNAL_URL"], at: \.baseURL),
@@ -112,7 +122,7 @@ struct Setting: Sendable {
         number("sweep_live_percent_min", in: 0...100, at: \.sweepLivePercentMin),
         number("sweep_bytes_per_second_max", in: 0...1 << 40, at: \.sweepBytesPerSecondMax),
         optional("outbound_ca_file", ["CUSTOM_CA_CERT_PATH"], at: \.outboundCAFile),
-        optional("outbound_proxy", at: \.outboundProxy), allowedCIDRs,
+        optional("outbound_proxy", at: \.outboundProxy), proxyExceptions, allowedCIDRs,
     ]
 
     /// Names that are ours without being settings: the set-up scripts read them.

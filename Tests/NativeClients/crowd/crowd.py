@@ -1,7 +1,7 @@
 """A crowd and what it wants.
 
 crowd.py upstream PORT-FILE LOG NAME=BYTES...    serves files of random bytes at /NAME, logs each request, prints NAME=SHA256 to PORT-FILE's side
-crowd.py clients URL COUNT SHA256 [SLOW]         COUNT clients fetch the URL at once; the first SLOW of them read one slice and wait for the others
+crowd.py clients URL COUNT SHA256 [SLOW]         COUNT clients fetch the URL at once; the first SLOW of them read little until the others are through
 """
 import asyncio
 import hashlib
@@ -64,10 +64,15 @@ def pieces(size, block):
         count += 1
 
 
-async def fetch(url, others, is_slow):
+async def ask(url):
     reader, writer = await asyncio.open_connection(url.hostname, url.port, limit=SLICE)
     writer.write(f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n\r\n".encode())
     await writer.drain()
+    return reader, writer
+
+
+async def fetch(asked, others, is_slow):
+    reader, writer = asked
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     length = next((int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length:")), None)
     if " 200 " not in head.split("\r\n")[0] or length is None:
@@ -76,9 +81,9 @@ async def fetch(url, others, is_slow):
     while piece := await reader.read(SLICE):
         digest.update(piece)
         received += len(piece)
-        if is_slow:
-            await others.wait()
-            is_slow = False
+        # Who reads nothing at all is cut off by the server after a while.
+        if is_slow and not others.is_set():
+            await asyncio.sleep(0.5)
     writer.close()
     return received == length, digest.hexdigest()
 
@@ -87,7 +92,9 @@ async def clients(url, count, wanted, slow):
     url = urllib.parse.urlsplit(url)
     others = asyncio.Event()
     began = time.monotonic()
-    tasks = [asyncio.create_task(fetch(url, others, number < slow)) for number in range(count)]
+    # All ask before anybody reads: whoever has not asked ten seconds after connecting is turned away.
+    asked = await asyncio.gather(*(ask(url) for _ in range(count)))
+    tasks = [asyncio.create_task(fetch(answer, others, number < slow)) for number, answer in enumerate(asked)]
     answers = await asyncio.gather(*tasks[slow:])
     took = time.monotonic() - began
     others.set()

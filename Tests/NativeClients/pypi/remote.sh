@@ -16,6 +16,8 @@ check "uv installs an sdist through it" uv_install rb "$mirror/" far-sdist
 check "the remote serves the very bytes" all pip download --quiet --no-deps --no-input --index-url "$mirror/" -d rfetched far-away -- \
     cmp foreign/far_away-1.0-py3-none-any.whl rfetched/far_away-1.0-py3-none-any.whl
 check "a project the upstream does not have is 404" status 404 "$mirror/never-heard-of/"
+refused "pip is told of a wrong password for a remote" '401|[Uu]nauthorized' pip_install rw "http://reader:wrong@${url#http://}/pypi/mirror/simple/" far-away
+refused "... of a project nobody has" 'No matching distribution' pip_install rw "$mirror/" never-heard-of
 refused "a remote takes no upload" '405|400|403' upload "$url/pypi/mirror/" admin "$password" "$wheel"
 
 # One that counts what it is asked, and can lie.
@@ -57,6 +59,7 @@ asks_again() {
     before=$(grep -c 'GET /files' lying.log)
     breaks_off && (($(grep -c 'GET /files' lying.log) > before))
 }
+check "what was never asked for is 503, to be tried again" all status 503 "$counted/far-sdist/" -- header_is Retry-After 1
 start_upstream lying --wrong-bytes
 make_remote liar pypi "http://127.0.0.1:$(<lying.port)/"
 check "a file whose bytes are not what the index lists is refused" breaks_off
