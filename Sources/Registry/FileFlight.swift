@@ -25,7 +25,7 @@ final class FileFlight: Sendable {
 
     static let heldBackBytes: Int64 = 16 << 10
     private static let sliceBytesMax = 256 << 10
-    private static let sliceBytesMin = 64 << 10
+    private static let sliceBytesMin = 32 << 10
     /// What all readers of one file together hold, as long as slices can be made smaller.
     private static let slicesBytesMax = 32 << 20
 

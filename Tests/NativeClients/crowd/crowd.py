@@ -1,7 +1,9 @@
 """A crowd and what it wants.
 
 crowd.py upstream PORT-FILE LOG NAME=BYTES...    serves files of random bytes at /NAME, logs each request, prints NAME=SHA256 to PORT-FILE's side
-crowd.py clients URL COUNT SHA256 [SLOW]         COUNT clients fetch the URL at once; the first SLOW of them read little until the others are through
+                                                 A body goes on after its first slice once the file go-NAME is there.
+crowd.py clients URL COUNT SHA256 GO [SLOW]      COUNT clients ask for the URL; when all have a head, the file GO is made and they read;
+                                                 the first SLOW of them read little until the others are through
 """
 import asyncio
 import hashlib
@@ -39,7 +41,10 @@ def upstream(port_file, log, *files):
             self.send_header("Content-Type", "application/octet-stream")
             self.send_header("Content-Length", str(size or 0))
             self.end_headers()
-            for piece in pieces(size or 0, block):
+            for number, piece in enumerate(pieces(size or 0, block)):
+                patience = time.monotonic() + 25
+                while number == 1 and not os.path.exists("go-" + self.path.lstrip("/")) and time.monotonic() < patience:
+                    time.sleep(0.02)
                 self.wfile.write(piece)
 
         def log_message(self, *_):
@@ -68,15 +73,15 @@ async def ask(url):
     reader, writer = await asyncio.open_connection(url.hostname, url.port, limit=SLICE)
     writer.write(f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n\r\n".encode())
     await writer.drain()
-    return reader, writer
-
-
-async def fetch(asked, others, is_slow):
-    reader, writer = asked
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     length = next((int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length:")), None)
     if " 200 " not in head.split("\r\n")[0] or length is None:
         raise SystemExit(f"an answer that is none: {head}")
+    return reader, writer, length
+
+
+async def fetch(answer, others, is_slow):
+    reader, writer, length = answer
     digest, received = hashlib.sha256(), 0
     while piece := await reader.read(SLICE):
         digest.update(piece)
@@ -88,13 +93,13 @@ async def fetch(asked, others, is_slow):
     return received == length, digest.hexdigest()
 
 
-async def clients(url, count, wanted, slow):
+async def clients(url, count, wanted, go, slow):
     url = urllib.parse.urlsplit(url)
     others = asyncio.Event()
     began = time.monotonic()
-    # All ask before anybody reads: whoever has not asked ten seconds after connecting is turned away.
-    asked = await asyncio.gather(*(ask(url) for _ in range(count)))
-    tasks = [asyncio.create_task(fetch(answer, others, number < slow)) for number, answer in enumerate(asked)]
+    answers = await asyncio.gather(*(ask(url) for _ in range(count)))
+    open(go, "w").close()
+    tasks = [asyncio.create_task(fetch(answer, others, number < slow)) for number, answer in enumerate(answers)]
     answers = await asyncio.gather(*tasks[slow:])
     took = time.monotonic() - began
     others.set()
@@ -107,4 +112,4 @@ async def clients(url, count, wanted, slow):
 if sys.argv[1] == "upstream":
     upstream(*sys.argv[2:])
 else:
-    asyncio.run(clients(sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5]) if len(sys.argv) > 5 else 0))
+    asyncio.run(clients(sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5], int(sys.argv[6]) if len(sys.argv) > 6 else 0))

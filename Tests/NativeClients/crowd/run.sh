@@ -20,7 +20,7 @@ meets() {
     echo 5 >"/proc/$granary_pid/clear_refs" 2>/dev/null || true # the peak begins anew
     before=$(memory VmRSS)
     check "$clients clients get $name, $slow of them slowly, the others without waiting for these" \
-        crowd clients "$url/general/mirror/$name" "$clients" "$(digest "$name")" "$slow"
+        crowd clients "$url/general/mirror/$name" "$clients" "$(digest "$name")" "go-$name" "$slow"
     tail -n 1 "$scratch/out"
     check "... of one GET" same 1 "$(asked "$name")"
     grown=$((($(memory VmHWM) - before) / 1024))
@@ -28,7 +28,7 @@ meets() {
     check "... within $limit MiB" test "$grown" -le "$limit"
 }
 
-meets small 1000 20 256
+meets small 1000 20 384
 meets large 50 5 128
 # Each of them holds a slice at most, however many they are.
 meets wide 200 10 128
