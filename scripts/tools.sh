@@ -24,7 +24,7 @@ ensure_python_tools() {
 
 # program -> package; a program is run through a wrapper in .tools/bin that finds the libraries unpacked beside it.
 declare -A debian_packages=([skopeo]=skopeo [umoci]=umoci [docker-registry]=docker-registry [oras]=oras [crane]=crane [wget]=wget
-    [wrk]=wrk [nginx]=nginx)
+    [wrk]=wrk [nginx]=nginx [dput]=dput [apt-ftparchive]=apt-utils)
 
 private_apt() { APT_CONFIG=$tools/apt/apt.conf "$@"; }
 
@@ -126,6 +126,7 @@ ensure_tools() {
             pypi) ensure_python_tools || note "no Python clients: the package index cannot be reached" ;;
             oci) programs=(skopeo umoci oras crane docker-registry) ;;
             generic) programs=(wget) ;;
+            debian) programs=(dput apt-ftparchive nginx) ;;
             # A client tries again after the server was killed.
             resume) ensure_python_tools || note "no Python clients"; programs=(skopeo umoci) ;;
             peers) programs=(docker-registry) ;;

@@ -35,7 +35,7 @@ public struct AdminAPI: Sendable {
             AuthEndpoints.table + UserEndpoints.table + PermissionEndpoints.table + RepositoryEndpoints.table + RemoteEndpoints.table
             + MemberEndpoints.table
             + ArtifactEndpoints.table
-            + UploadEndpoints.table + PackageEndpoints.table + SystemEndpoints.table + SweepEndpoints.table
+            + UploadEndpoints.table + PackageEndpoints.table + SigningEndpoints.table + SystemEndpoints.table + SweepEndpoints.table
     }
 
     /// What `/api/v1/openapi.json` serves.

@@ -126,6 +126,8 @@ struct CreateRepositoryRequest: Codable, Sendable {
     let deploy_member_key: String?
     /// Ours: names that upstreams may add to although a local member of the virtual repository owns them.
     let shared_names: [String]?
+    let apt_origin, apt_label, apt_release_version, apt_description: String?
+    let debian: DebianRepositoryConfig?
 
     struct MemberRequest: Codable, Sendable {
         let repo_key: String
@@ -158,6 +160,8 @@ struct CreateRepositoryRequest: Codable, Sendable {
         }
         if let deploy_member_key { draft.deployMember = .some(try validKey(deploy_member_key)) }
         if let shared_names { draft.settings["shared_names"] = try RepositoryEndpoints.sharedNames(shared_names) }
+        let apt = try aptSettings(origin: apt_origin, label: apt_label, version: apt_release_version, description: apt_description, debian)
+        draft.settings.merge(apt) { $1 }
         return draft
     }
 }
@@ -191,6 +195,8 @@ struct UpdateRepositoryRequest: Codable, Sendable {
     /// An empty one takes the deploy member away.
     let deploy_member_key: String?
     let shared_names: [String]?
+    let apt_origin, apt_label, apt_release_version, apt_description: String?
+    let debian: DebianRepositoryConfig?
 
     func draft() throws(RegistryError) -> RepositoryDraft {
         try refuseUnserved(promotion_only: promotion_only, versioning_enabled: versioning_enabled, storage_backend: nil)
@@ -209,6 +215,8 @@ struct UpdateRepositoryRequest: Codable, Sendable {
         if let pypi_upstream_index_path { draft.settings["pypi_upstream_index_path"] = pypi_upstream_index_path }
         if let deploy_member_key { draft.deployMember = .some(deploy_member_key.isEmpty ? nil : try validKey(deploy_member_key)) }
         if let shared_names { draft.settings["shared_names"] = try RepositoryEndpoints.sharedNames(shared_names) }
+        let apt = try aptSettings(origin: apt_origin, label: apt_label, version: apt_release_version, description: apt_description, debian)
+        draft.settings.merge(apt) { $1 }
         return draft
     }
 }

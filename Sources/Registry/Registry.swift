@@ -33,6 +33,8 @@ public final class Registry: Sendable {
         /// What signs the documents of editions.
         public var signing = Signing.none
         public var sweep = SweepOptions()
+        /// The keys behind it, for who rotates them.
+        public var signingKeys: SigningKeys?
         public init(baseURL: BaseURL) { self.baseURL = baseURL }
     }
 

@@ -40,6 +40,22 @@ extension Registry {
 }
 
 extension Facts {
+    /// What several documents say of one archive: a row that several have counts once, links add up.
+    init(gathered parts: [Facts]) {
+        self.init()
+        var names: Set<PackageName> = []
+        var releases: Set<String> = []
+        var paths: Set<AssetPath> = []
+        var arrows: Set<Link> = []
+        for part in parts {
+            packages += part.packages.filter { names.insert($0.name).inserted }
+            versions += part.versions.filter { releases.insert("\($0.package) \($0.name)").inserted }
+            links += part.links.filter { arrows.insert($0).inserted }
+            listed += part.listed.filter { paths.insert($0.path).inserted }
+        }
+        packages.sort { $0.name < $1.name }
+    }
+
     /// What of a document's facts is in a scope, as the catalog would give it: whole for a package, else at most `limit` rows after the name `after`.
     func inside(_ scope: Scope, after: String?, limit: Int) -> Facts {
         func isAfter(_ name: String) -> Bool { after.map { $0.utf8.lexicographicallyPrecedes(name.utf8) } ?? true }

@@ -104,6 +104,7 @@ extension Registry {
             guard let request = session.frontend.upstream(for: .file(path), given: Facts(), at: upstream) else { throw absent(path, in: repository) }
             return (request, nil)
         }
+        if let held = session.frontend.listings(of: view) { return try await listing(of: path, among: held, session) }
         for refresh in isForced ? [true] : [false, true] {
             let page = try await learnedPage(for: view, in: session, refresh: refresh)
             if !page.absent {
@@ -116,6 +117,35 @@ extension Registry {
             if page.fetched.adding(seconds: options.absenceSeconds) > world.now() { break }
         }
         throw absent(path, in: repository)
+    }
+
+    /// What no index that somebody has read lists is not there: nobody could say what it has to be.
+    private func listing(
+        of path: AssetPath, among held: Listings, _ session: RepositorySession
+    ) async throws(RegistryError) -> (UpstreamRequest, ListedFile?) {
+        let repository = session.authorized.repository
+        let upstream = try upstream(of: repository)
+        var last: AssetPath?
+        var failure: RegistryError?
+        while true {
+            let copies = try await catalog.assets(in: repository.id, prefix: held.prefix, after: last, limit: 256)
+            for copy in copies {
+                guard let view = held.files(copy.path) else { continue }
+                do throws(RegistryError) {
+                    let page = try await learnedPage(for: view, in: session)
+                    guard !page.absent else { continue }
+                    let facts = try await facts(of: page)
+                    if let request = session.frontend.upstream(for: .file(path), given: facts, at: upstream) {
+                        return (request, facts.listed.first { $0.path == path })
+                    }
+                } catch {
+                    // One index that cannot be read does not hide what the others list.
+                    failure = failure ?? error
+                }
+            }
+            guard copies.count == 256, let end = copies.last else { throw failure ?? absent(path, in: repository) }
+            last = end.path
+        }
     }
 
     private func fetch(

@@ -54,6 +54,7 @@ extension Registry {
     ) async throws(RegistryError) -> LearnedPage {
         let repository = session.authorized.repository
         guard let wanted = session.frontend.upstream(for: .view(view), given: Facts(), at: try upstream(of: repository)) else {
+            if let listings = session.frontend.listings(of: view) { return try await gather(view, listings, knowing: known, in: session) }
             // Upstream has no document of this kind: what it tells of the scope stands in another.
             guard let source = session.frontend.source(of: view.scope), source.identity != view.identity else {
                 throw RegistryError(.notFound, subject: .repository(repository.key.text), reason: "upstream has no \(view.name)")
@@ -162,6 +163,31 @@ extension Registry {
         var staged: [any StagedBytes] = []
         (page.block, staged) = try await block(of: try await learned(document, as: view, after: Facts(), by: session.frontend))
         return try await keep(page, staged: staged, in: session)
+    }
+
+    /// What several documents tell, as one page. It is as fresh as they are: each of them is asked about here.
+    private func gather(
+        _ view: View, _ listings: Listings, knowing known: LearnedPage?, in session: RepositorySession
+    ) async throws(RegistryError) -> LearnedPage {
+        let upstream = try upstream(of: session.authorized.repository)
+        var pages: [LearnedPage] = []
+        for root in listings.roots(upstream) {
+            let page = try await learnedPage(for: root, in: session)
+            guard !page.absent else { continue }
+            for named in listings.named(try await facts(of: page), upstream) { pages.append(try await learnedPage(for: named, in: session)) }
+        }
+        let state = Digest.of(.sha256, Array(pages.map { "\($0.view) \($0.revision)" }.joined(separator: "\n").utf8)).hex
+        if let known, !known.absent, known.etag == state { return known }
+        var parts: [Facts] = []
+        for page in pages where !page.absent { parts.append(try await facts(of: page)) }
+        let told = parts
+        let whole = try await workers.run { () throws(RegistryError) -> Facts in Facts(gathered: told) }
+        let now = world.now()
+        let (block, staged) = try await block(of: whole)
+        return try await keep(
+            LearnedPage(
+                repository: session.authorized.repository.id, view: view.identity, block: block, etag: state, lastModified: nil, fetched: now,
+                freshUntil: now), staged: staged, in: session)
     }
 
     private func keep(_ page: LearnedPage, staged: [any StagedBytes], in session: RepositorySession) async throws(RegistryError) -> LearnedPage {

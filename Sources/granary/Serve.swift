@@ -3,6 +3,7 @@ import AdminAPI
 import ArgumentParser
 import BlobStore
 import Core
+import Debian
 import FrontendKit
 import Generic
 import Logging
@@ -75,9 +76,12 @@ enum Running {
         options.allowedCIDRs = configuration.outboundAllowedCIDRs
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         options.sweep = configuration.sweepOptions
+        let keys = SigningKeys(catalog: catalog, sealer: sealer, library: .openPGP, world: world)
+        options.signing = keys.signing
+        options.signingKeys = keys
         let registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
-            frontends: [GenericFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()],
+            frontends: [DebianFrontend(), GenericFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()],
             workers: workers, sealer: sealer, options: options, world: world, log: log)
         let counters = StorageCounters(catalog: catalog)
         try await counters.load()

@@ -3,6 +3,7 @@ import AdminAPI
 import BlobStore
 public import Catalog
 public import Core
+import Debian
 public import FrontendKit
 import Generic
 import HTTPTypes
@@ -27,10 +28,11 @@ public final class House: Sendable {
         public var guestAccess = true
         public var uploadBytesMax: Int64 = 64 << 20
         public var viewCacheBytes = 4 << 20
-        public var signing = Signing.none
         /// Of the blob store: small ones make small worlds have many segments and files.
         public var segmentBytesMax: Int64 = 256 << 20
         public var ownFileBytesMin = 8 << 20
+        /// Instead of real keys.
+        public var signing: Signing?
         /// Further formats beside the server's own.
         public var frontends: [any Frontend] = []
         public init() {}
@@ -76,12 +78,16 @@ public final class House: Sendable {
         var engine = Registry.Options(baseURL: BaseURL("https://granary.test"))
         engine.uploadBytesMax = options.uploadBytesMax
         engine.viewCacheBytes = options.viewCacheBytes
+        let sealer = try Sealer(key: Array(repeating: 7, count: Sealer.keyBytes), world: world)
+        let keys = SigningKeys(catalog: catalog, sealer: sealer, library: .openPGP, world: world)
         engine.viewsDirectory = place.file("views")
-        engine.signing = options.signing
+        engine.signing = options.signing ?? keys.signing
+        engine.signingKeys = keys
         registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
-            frontends: [GenericFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()] + options.frontends, workers: workers,
-            sealer: try Sealer(key: Array(repeating: 7, count: Sealer.keyBytes), world: world), options: engine, world: world,
+            frontends: [DebianFrontend(), GenericFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()] + options.frontends,
+            workers: workers,
+            sealer: sealer, options: engine, world: world,
             log: log)
         counters = StorageCounters(catalog: catalog)
         try await counters.load()

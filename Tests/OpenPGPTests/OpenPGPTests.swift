@@ -48,6 +48,7 @@ private let now = Timestamp(seconds: 1_750_000_000)
         let inline = shell("gpgv --keyring \(ring) --status-fd 1 -o \(place.file("out")) \(place.file("InRelease"))")
         #expect(inline.status == 0 && inline.output.contains("VALIDSIG \(key.fingerprint)"), "\(inline.output)")
         #expect(place.text(of: "out") == String(decoding: text, as: UTF8.self))
+        #expect(place.text(of: "keys.asc")?.contains("\r") == false)
         let detached = shell("gpgv --keyring \(ring) --status-fd 1 \(place.file("Release.gpg")) \(place.file("Release"))")
         #expect(detached.status == 0 && detached.output.contains("VALIDSIG \(key.fingerprint)"), "\(detached.output)")
     }

@@ -37,6 +37,7 @@ public struct MemoryEditions: Sendable {
         let assets = Dictionary(grouping: facts.assets.filter { $0.package != nil }, by: \.package)
         let tags = Dictionary(grouping: facts.tags, by: \.package)
         let links = Dictionary(grouping: facts.links, by: \.package)
+        let listed = Dictionary(grouping: facts.listed, by: \.package)
         for package in facts.packages {
             var one = Facts()
             one.packages = [package]
@@ -44,6 +45,7 @@ public struct MemoryEditions: Sendable {
             one.assets = assets[package.name] ?? []
             one.tags = tags[package.name] ?? []
             one.links = links[package.name] ?? []
+            one.listed = listed[package.name] ?? []
             entries += try await indexing.entries(of: one, reading: blobs)
         }
         self.entries = entries

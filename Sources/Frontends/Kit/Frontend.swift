@@ -22,6 +22,10 @@ public protocol Frontend: Sendable {
     /// view that upstream has no document for is rendered from it. nil: upstream tells nothing of it, and only what was fetched is known.
     func source(of scope: Scope) -> View?
 
+    /// Where a view that no one document stands behind has its facts: the pool of a Debian archive is listed by the indexes of its distributions.
+    /// nil: the view has its own document.
+    func listings(of view: View) -> Listings?
+
     /// Reads facts out of an upstream document. Hostile input: every link is data, nothing is fetched, bad rows are skipped or refused.
     /// - Throws: `invalid` when it is no such document; what was cached before stays then.
     func learn(_ view: View, from document: Document, into facts: inout Facts) throws(RegistryError)
@@ -55,6 +59,7 @@ extension Frontend {
     }
     public func source(of scope: Scope) -> View? { nil }
     public var mergeUnit: MergeUnit { .version }
+    public func listings(of view: View) -> Listings? { nil }
     public func tokenName(of match: Match) -> String? { nil }
     public var indexing: (any Indexing)? { nil }
 }
@@ -153,6 +158,26 @@ public struct DigestDocument: Sendable, Hashable {
     public init(_ algorithm: DigestAlgorithm, url: String) {
         self.algorithm = algorithm
         self.url = url
+    }
+}
+
+/// Documents of an upstream that together tell what one view is about.
+public struct Listings: Sendable {
+    /// Where the copies of those lie that somebody has read, and the view that a file is looked up in; nil for a copy that lists no files.
+    public let prefix: String
+    public let files: @Sendable (AssetPath) -> View?
+    /// Documents that name the others, whether somebody has read them or not.
+    public let roots: @Sendable (Upstream) -> [View]
+    /// The views whose facts together are those of the view, from what a root says.
+    public let named: @Sendable (Facts, Upstream) -> [View]
+    public init(
+        below prefix: String, files: @escaping @Sendable (AssetPath) -> View?, roots: @escaping @Sendable (Upstream) -> [View],
+        named: @escaping @Sendable (Facts, Upstream) -> [View]
+    ) {
+        self.prefix = prefix
+        self.files = files
+        self.roots = roots
+        self.named = named
     }
 }
 

@@ -44,35 +44,37 @@ final class RnpSession {
         let handles = try load(keys)
         defer { for handle in handles { rnp_key_handle_destroy(handle) } }
         return try input(bytes) { input throws(RegistryError) in
-            try self.output { output in
-                var operation: rnp_op_sign_t?
-                let made =
-                    switch form {
-                    case .cleartext: rnp_op_sign_cleartext_create(&operation, self.context, input, output)
-                    case .detached: rnp_op_sign_detached_create(&operation, self.context, input, output)
-                    }
-                guard made == RNP_SUCCESS else { return made }
-                defer { rnp_op_sign_destroy(operation) }
-                var steps = [rnp_op_sign_set_hash(operation, "SHA512"), rnp_op_sign_set_creation_time(operation, UInt32(clamping: now.seconds))]
-                if form == .detached { steps.append(rnp_op_sign_set_armor(operation, true)) }
-                steps += handles.map { rnp_op_sign_add_signature(operation, $0, nil) }
-                return steps.first { $0 != RNP_SUCCESS } ?? rnp_op_sign_execute(operation)
-            }
+            RnpSession.plain(
+                try self.output { output in
+                    var operation: rnp_op_sign_t?
+                    let made =
+                        switch form {
+                        case .cleartext: rnp_op_sign_cleartext_create(&operation, self.context, input, output)
+                        case .detached: rnp_op_sign_detached_create(&operation, self.context, input, output)
+                        }
+                    guard made == RNP_SUCCESS else { return made }
+                    defer { rnp_op_sign_destroy(operation) }
+                    var steps = [rnp_op_sign_set_hash(operation, "SHA512"), rnp_op_sign_set_creation_time(operation, UInt32(clamping: now.seconds))]
+                    if form == .detached { steps.append(rnp_op_sign_set_armor(operation, true)) }
+                    steps += handles.map { rnp_op_sign_add_signature(operation, $0, nil) }
+                    return steps.first { $0 != RNP_SUCCESS } ?? rnp_op_sign_execute(operation)
+                })
         }
     }
 
     func publicKeys(of keys: [OpenPGPKey]) throws(RegistryError) -> [UInt8] {
         let handles = try load(keys)
         defer { for handle in handles { rnp_key_handle_destroy(handle) } }
-        return try output { plain in
-            var armoured: rnp_output_t?
-            let made = rnp_output_to_armor(plain, &armoured, "public key")
-            guard made == RNP_SUCCESS else { return made }
-            let exported = handles.lazy.map { rnp_key_export($0, armoured, UInt32(RNP_KEY_EXPORT_PUBLIC)) }.first { $0 != RNP_SUCCESS }
-            // The armour's end is written when its output is destroyed.
-            let closed = rnp_output_destroy(armoured)
-            return exported ?? closed
-        }
+        return RnpSession.plain(
+            try output { plain in
+                var armoured: rnp_output_t?
+                let made = rnp_output_to_armor(plain, &armoured, "public key")
+                guard made == RNP_SUCCESS else { return made }
+                let exported = handles.lazy.map { rnp_key_export($0, armoured, UInt32(RNP_KEY_EXPORT_PUBLIC)) }.first { $0 != RNP_SUCCESS }
+                // The armour's end is written when its output is destroyed.
+                let closed = rnp_output_destroy(armoured)
+                return exported ?? closed
+            })
     }
 
     /// Handles of the keys, in order; the caller destroys them.
@@ -114,6 +116,9 @@ final class RnpSession {
         try RnpSession.check(rnp_output_memory_get_buf(output, &buffer, &count, false), "rnp_output_memory_get_buf")
         return Array(UnsafeBufferPointer(start: buffer, count: count))
     }
+
+    /// Armour with lines that end in LF: apt's own reader of keys takes a CR for text.
+    private static func plain(_ armoured: [UInt8]) -> [UInt8] { armoured.filter { $0 != 0x0D } }
 
     private static func check(_ code: rnp_result_t, _ call: String) throws(RegistryError) {
         guard code == RNP_SUCCESS else { throw failure(call, code) }
