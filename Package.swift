@@ -2,7 +2,7 @@
 import PackageDescription
 
 // One target per room of ARCHITECTURE.md. A new format is one folder under Sources/Frontends and one name here.
-let formats = ["Debian", "Generic", "Maven", "Npm", "OCI", "PyPI"]
+let formats = ["Debian", "Generic", "HTTPCache", "Maven", "Npm", "OCI", "PyPI"]
 
 let strict: [SwiftSetting] = [
     .swiftLanguageMode(.v6),

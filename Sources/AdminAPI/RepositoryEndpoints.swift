@@ -128,6 +128,9 @@ struct CreateRepositoryRequest: Codable, Sendable {
     let shared_names: [String]?
     let apt_origin, apt_label, apt_release_version, apt_description: String?
     let debian: DebianRepositoryConfig?
+    /// Ours: what bounds a build cache or the copies of a remote.
+    let cache_bytes_max, cache_idle_seconds, cache_entry_bytes_max: Int64?
+    let cache_overwrite: String?
 
     struct MemberRequest: Codable, Sendable {
         let repo_key: String
@@ -162,6 +165,11 @@ struct CreateRepositoryRequest: Codable, Sendable {
         if let shared_names { draft.settings["shared_names"] = try RepositoryEndpoints.sharedNames(shared_names) }
         let apt = try aptSettings(origin: apt_origin, label: apt_label, version: apt_release_version, description: apt_description, debian)
         draft.settings.merge(apt) { $1 }
+        for (name, value) in cacheSettings(
+            bytesMax: cache_bytes_max, idleSeconds: cache_idle_seconds, entryBytesMax: cache_entry_bytes_max, overwrite: cache_overwrite)
+        {
+            draft.settings[name] = value
+        }
         return draft
     }
 }
@@ -197,6 +205,9 @@ struct UpdateRepositoryRequest: Codable, Sendable {
     let shared_names: [String]?
     let apt_origin, apt_label, apt_release_version, apt_description: String?
     let debian: DebianRepositoryConfig?
+    /// Ours: what bounds a build cache or the copies of a remote.
+    let cache_bytes_max, cache_idle_seconds, cache_entry_bytes_max: Int64?
+    let cache_overwrite: String?
 
     func draft() throws(RegistryError) -> RepositoryDraft {
         try refuseUnserved(promotion_only: promotion_only, versioning_enabled: versioning_enabled, storage_backend: nil)
@@ -217,6 +228,11 @@ struct UpdateRepositoryRequest: Codable, Sendable {
         if let shared_names { draft.settings["shared_names"] = try RepositoryEndpoints.sharedNames(shared_names) }
         let apt = try aptSettings(origin: apt_origin, label: apt_label, version: apt_release_version, description: apt_description, debian)
         draft.settings.merge(apt) { $1 }
+        for (name, value) in cacheSettings(
+            bytesMax: cache_bytes_max, idleSeconds: cache_idle_seconds, entryBytesMax: cache_entry_bytes_max, overwrite: cache_overwrite)
+        {
+            draft.settings[name] = value
+        }
         return draft
     }
 }
@@ -235,6 +251,8 @@ struct RepositoryResponse: Codable, Sendable {
     /// Ours, of virtual repositories.
     let deploy_member_key: String?
     let shared_names: [String]?
+    let cache_bytes_max, cache_idle_seconds, cache_entry_bytes_max: Int64?
+    let cache_overwrite: String?
 
     init(_ repository: Repository, used: Int64, deployMember: RepositoryKey?, sharedNames: [String]) {
         id = repository.id.description
@@ -255,6 +273,11 @@ struct RepositoryResponse: Codable, Sendable {
         upstream_auth_configured = upstream_auth_type != nil
         curation_enabled = false
         curation_default_action = "allow"
+        func number(_ name: String) -> Int64? { repository.settings[name].flatMap { Int64($0) } }
+        cache_bytes_max = number("cache_bytes_max")
+        cache_idle_seconds = number("cache_idle_seconds")
+        cache_entry_bytes_max = number("cache_entry_bytes_max")
+        cache_overwrite = repository.settings["cache_overwrite"]
         created_at = repository.created.description
         updated_at = repository.updated.description
         deploy_member_key = deployMember?.text

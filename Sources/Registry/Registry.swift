@@ -56,6 +56,8 @@ public final class Registry: Sendable {
     let upstreamTokens = UpstreamTokens()
     let absences = Absences()
     let learnedFacts: LearnedFactsCache
+    let recency: Recency
+    let eviction = EvictionState()
     /// Files served since the server started, by asset; `flushDownloads` brings them to the catalog.
     public let downloads: DownloadCounter
     public let sweeper: Sweeper
@@ -79,6 +81,7 @@ public final class Registry: Sendable {
             in: options.viewsDirectory, catalog: catalog, blobs: StoredBlobs(blobs: blobs, workers: workers), signing: options.signing,
             workers: workers, world: world, log: log)
         learnedFacts = LearnedFactsCache(bytesMax: options.learnedFactsCacheBytes)
+        recency = Recency(catalog: catalog)
         downloads = DownloadCounter(catalog: catalog, world: world)
         sweeper = Sweeper(catalog: catalog, blobs: blobs, options: options.sweep, world: world, log: log)
         for frontend in frontends { RouteTable.check(frontend) }

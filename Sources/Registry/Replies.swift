@@ -43,6 +43,7 @@ extension Registry {
         all[.cacheControl] = cacheControl(authorized, isPointer: isPointer)
         for field in fields { all[field.name] = field.value }
         let validator = Response.Validator(etag: "\"\(asset.blob.hex)\"", lastModified: asset.created)
+        if CacheLimits.evicts(authorized.repository) { recency.note(asset.path, in: authorized.repository.id, at: world.now()) }
         if DownloadCounter.counts(head, validator) { downloads.add(asset.path, in: authorized.repository.id) }
         return Response(.ok, fields: all, content: .blob(content), validator: validator)
     }

@@ -146,6 +146,7 @@ extension Registry {
                     Registry.sealedSettings.contains(name) ? try sealer.seal(Secret(value), for: "\(repository.id) \(name)") : value
             }
         }
+        if let frontend = frontend(for: repository.format) { try CacheLimits.check(repository, of: frontend.format) }
     }
 
     /// Scheme and authority.

@@ -86,8 +86,10 @@ struct RepositorySession: RepositoryPort {
         switch form {
         case .raw:
             let staging = try registry.blobs.stage(expectedLength: body.length, digests: digests)
-            try await body.drain(into: CappedSink(staging, bytesMax: registry.options.uploadBytesMax))
-            return [Part(name: "", fileName: nil, contentType: nil, content: .staged(try await staging.finish()))]
+            try await body.drain(into: CappedSink(staging, bytesMax: registry.uploadBytesMax(in: repository)))
+            let staged = try await staging.finish()
+            if body.length == nil { try await registry.refuseOverQuota(staged.size, in: repository) }
+            return [Part(name: "", fileName: nil, contentType: nil, content: .staged(staged))]
         case .multipart(let contentType):
             let receiver = try MultipartReceiver(contentType: contentType, digests: digests, blobs: registry.blobs)
             try await body.drain(into: CappedSink(receiver, bytesMax: registry.options.uploadBytesMax))
@@ -207,11 +209,18 @@ extension Registry {
         return try await workers.run { () throws(RegistryError) -> [UInt8] in try content.bytes(at: 0, count: Int(size)) }
     }
 
+    /// The most one upload to the repository may have.
+    func uploadBytesMax(in repository: Repository) -> Int64 {
+        let limits = CacheLimits(repository)
+        return [options.uploadBytesMax, limits.entryBytesMax, limits.bytesMax].compactMap { $0 }.min() ?? options.uploadBytesMax
+    }
+
     /// Refuses what cannot fit before its body is read; the commit decides for good.
     func refuseOverQuota(_ length: Int64?, in repository: Repository) async throws(RegistryError) {
         if let length, length > options.uploadBytesMax {
             throw RegistryError(.tooLarge, subject: .request, reason: "an upload may have at most \(options.uploadBytesMax) bytes")
         }
+        if let length, isLocal(repository) { try await makeRoom(for: length, in: repository) }
         guard let quota = repository.quotaBytes, let length else { return }
         let used = try await catalog.usage(of: repository.id).bytes
         guard length <= quota - min(used, quota) else {

@@ -6,6 +6,7 @@ import Core
 import Debian
 import FrontendKit
 import Generic
+import HTTPCache
 import Logging
 import Maven
 import Npm
@@ -81,12 +82,16 @@ enum Running {
         options.signingKeys = keys
         let registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
-            frontends: [DebianFrontend(), GenericFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()],
+            frontends: [
+                DebianFrontend(), GenericFrontend(), HTTPCacheFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend(),
+            ],
             workers: workers, sealer: sealer, options: options, world: world, log: log)
         let counters = StorageCounters(catalog: catalog)
         try await counters.load()
         publish(metrics, store: store, blobs: blobs, counters: counters)
         registry.sweeper.publish(metrics)
+        metrics.gauge("granary_evicted_entries_total", help: "Assets evicted from caches.") { Double(registry.evicted.entries) }
+        metrics.gauge("granary_evicted_bytes_total", help: "Logical bytes evicted from caches.") { Double(registry.evicted.bytes) }
 
         let admin = AdminAPI(
             registry: registry, counters: counters, metrics: metrics,
@@ -97,7 +102,7 @@ enum Running {
         options.baseURL.listens(on: configuration.listenHost, port: port, isSecure: configuration.tlsCertificate != nil)
         if let file = configuration.portFile { try TextFile.write("\(port)\n", to: file) }
         log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
-        await run(server, registry, followers: [registry.viewFollower, registry.indexFollower, counters, registry.downloads], log: log)
+        await run(server, registry, followers: [registry.viewFollower, registry.indexFollower, counters, registry.downloads, registry.evictionFollower], log: log)
     }
 
     /// Until a signal asks for the end: requests under way are finished first, the stores closed after.
@@ -107,6 +112,7 @@ enum Running {
             group.addTask { await registry.expireUploads() }
             group.addTask { await registry.flushDownloads() }
             group.addTask { await registry.sweeper.runOnSchedule() }
+            group.addTask { await registry.tendCaches() }
             let signal = await Signals.next()
             log.notice("granary stops", metadata: ["signal": "\(signal)"])
             await server.stop()
@@ -114,6 +120,9 @@ enum Running {
         }
         do throws(RegistryError) { try await registry.downloads.flush() } catch {
             log.error("the last seconds' downloads were not counted", metadata: ["error": "\(error)"])
+        }
+        do throws(RegistryError) { try await registry.flushRecency() } catch {
+            log.error("what was used last is forgotten", metadata: ["error": "\(error)"])
         }
     }
 

@@ -6,6 +6,7 @@ public import Core
 import Debian
 public import FrontendKit
 import Generic
+import HTTPCache
 import HTTPTypes
 import Logging
 import Maven
@@ -85,7 +86,9 @@ public final class House: Sendable {
         engine.signingKeys = keys
         registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
-            frontends: [DebianFrontend(), GenericFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend()] + options.frontends,
+            frontends: [
+                DebianFrontend(), GenericFrontend(), HTTPCacheFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend(),
+            ] + options.frontends,
             workers: workers,
             sealer: sealer, options: engine, world: world,
             log: log)
@@ -108,7 +111,7 @@ public final class House: Sendable {
     /// Runs the followers until they have seen everything committed so far.
     public func followLog(seconds: Int = 20, until isDone: @escaping @Sendable () async throws -> Bool) async throws -> Bool {
         try await withThrowingTaskGroup(of: Bool.self) { group in
-            let followers: [any Follower] = [registry.viewFollower, registry.indexFollower, counters, registry.downloads]
+            let followers: [any Follower] = [registry.viewFollower, registry.indexFollower, counters, registry.downloads, registry.evictionFollower]
             for follower in followers {
                 group.addTask {
                     await self.registry.follow(follower)

@@ -87,11 +87,15 @@ public struct Format: Sendable {
     /// What every stored file is known by, whichever road it came: publishing, the REST API, an upstream.
     public let digests: DigestSet
 
-    public init(name: String, aliases: [String] = [], mounts: [String], digests: DigestSet = .sha256) {
+    /// What a repository holds may be lost at any time, and clients are ready for it: it may be evicted, also from a local repository.
+    public let isCache: Bool
+
+    public init(name: String, aliases: [String] = [], mounts: [String], digests: DigestSet = .sha256, isCache: Bool = false) {
         self.name = name
         self.aliases = aliases
         self.mounts = mounts
         self.digests = digests
+        self.isCache = isCache
     }
 
     /// Comparison ignores case, `_` and `-`: `wasm_oci`, `wasm-oci` and `wasmoci` are one.

@@ -39,7 +39,7 @@ public struct Change: Sendable {
 public struct Record: Sendable, Hashable {
     public enum Kind: UInt8, Sendable, CaseIterable {
         case user = 1
-        case token, permission, session, setting, cursor, upload, download, signing
+        case token, permission, session, setting, cursor, upload, download, signing, access
     }
 
     public var kind: Kind

@@ -1,0 +1,13 @@
+import Core
+import FrontendKit
+import HTTPTypes
+
+/// Failures as build tools read them: the status is all that most look at, and a line of text is shown by the rest. Short, since Bazel's reader
+/// breaks on long bodies. 404 is a miss to all of them; Maven's resolver sends its credentials only after a 401 with a challenge.
+enum HTTPCacheErrors {
+    static func reply(to failure: RegistryError) -> Reply {
+        var fields: HTTPFields = [:]
+        if failure.code == .unauthenticated { fields[.wwwAuthenticate] = "Basic realm=\"granary\"" }
+        return .text(failure.reason + "\n", HTTPResponse.Status(code: failure.code.status), fields)
+    }
+}
