@@ -24,7 +24,7 @@ ensure_python_tools() {
 
 # program -> package; a program is run through a wrapper in .tools/bin that finds the libraries unpacked beside it.
 declare -A debian_packages=([skopeo]=skopeo [umoci]=umoci [docker-registry]=docker-registry [oras]=oras [crane]=crane [wget]=wget
-    [wrk]=wrk [nginx]=nginx [dput]=dput [apt-ftparchive]=apt-utils)
+    [wrk]=wrk [nginx]=nginx [dput]=dput [apt-ftparchive]=apt-utils [ccache]=ccache)
 
 private_apt() { APT_CONFIG=$tools/apt/apt.conf "$@"; }
 
@@ -58,10 +58,13 @@ CONF
     private_apt apt-get -qq update && touch "$apt/.complete"
 }
 
-# unpack PACKAGE: it and those of its dependencies that this machine lacks, into .tools/unpacked.
+# lacking PACKAGE: it and those of its dependencies that this machine lacks, each with its version.
+lacking() { private_apt apt-get -s --no-install-recommends install "$1" | sed -n 's/^Inst \([^ ]*\) .*(\([^ ]*\) .*/\1=\2/p'; }
+
+# unpack PACKAGE: it and what it lacks, into .tools/unpacked.
 unpack() {
     local package=$1 plan=() downloads=$tools/apt/downloads
-    mapfile -t plan < <(private_apt apt-get -s --no-install-recommends install "$package" | sed -n 's/^Inst \([^ ]*\) .*(\([^ ]*\) .*/\1=\2/p')
+    mapfile -t plan < <(lacking "$package")
     [[ ${#plan[@]} -gt 0 ]] || plan=("$package")
     # A package from a newer suite that wants that suite's C library would not run here: better none than a broken one.
     [[ ! "${plan[*]} " =~ (^|\ )libc6= ]] || { note "$package needs a newer C library"; return 1; }
@@ -108,6 +111,39 @@ ensure_maven_repository() {
     export MAVEN_REPOSITORY=$share/maven-repo
 }
 
+# lay_over PROGRAM PACKAGE...: for a program that has its place under /usr written into it, or that wants a newer C library: its packages are
+# unpacked, and laid over /usr in a namespace that it alone sees.
+lay_over() {
+    local program=$1 over=$tools/over/$1 archive
+    shift
+    unshare -rm true 2>/dev/null || { note "$program needs user namespaces, which are closed here"; return 1; }
+    rm -rf "$over" && mkdir -p "$over" "$tools/bin"
+    (cd "$over" && private_apt apt-get -qq download "$@") || return 1
+    for archive in "$over"/*.deb; do dpkg -x "$archive" "$over" && rm "$archive"; done
+    # shellcheck disable=SC2016  # for the inner shell
+    printf '%s\n' '#!/bin/sh' 'here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)' \
+        "exec unshare -rm sh -c 'mount -t overlay overlay -o \"lowerdir=\$0/usr:/usr\" /usr && exec \"\$@\"' \"\$here/over/$program\" /usr/bin/$program \"\$@\"" \
+        >"$tools/bin/$program"
+    chmod +x "$tools/bin/$program"
+    "$tools/bin/$program" --version >/dev/null 2>&1 || { rm "$tools/bin/$program"; return 1; }
+}
+
+ensure_gradle() {
+    local plan=()
+    have gradle && return
+    note "getting gradle"
+    prepare_private_apt || return 1
+    mapfile -t plan < <(lacking gradle)
+    lay_over gradle "${plan[@]}"
+}
+
+# Debian 12's own speaks no WebDAV.
+ensure_sccache() {
+    have sccache && return
+    note "getting sccache"
+    prepare_private_apt && lay_over sccache {sccache,libc6,libgcc-s1,libssl3t64}/trixie
+}
+
 # ensure_program NAME: true when NAME can be run afterwards, from the machine or unpacked.
 ensure_program() {
     local program=$1
@@ -129,6 +165,11 @@ ensure_tools() {
             debian) programs=(dput apt-ftparchive nginx) ;;
             # A client tries again after the server was killed.
             resume) ensure_python_tools || note "no Python clients"; programs=(skopeo umoci) ;;
+            http-cache)
+                programs=(ccache)
+                ensure_gradle || note "no gradle to be had here"
+                ensure_sccache || note "no sccache to be had here"
+                ;;
             peers) programs=(docker-registry) ;;
             maven) ensure_maven_repository || note "no Maven plugins to be had here"; programs=(nginx) ;;
             bench) programs=(wrk nginx docker-registry) ;;

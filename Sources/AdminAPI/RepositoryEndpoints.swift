@@ -131,6 +131,8 @@ struct CreateRepositoryRequest: Codable, Sendable {
     /// Ours: what bounds a build cache or the copies of a remote.
     let cache_bytes_max, cache_idle_seconds, cache_entry_bytes_max: Int64?
     let cache_overwrite: String?
+    let upstream_immutable: Bool?
+    let upstream_checksums: String?
 
     struct MemberRequest: Codable, Sendable {
         let repo_key: String
@@ -165,6 +167,8 @@ struct CreateRepositoryRequest: Codable, Sendable {
         if let shared_names { draft.settings["shared_names"] = try RepositoryEndpoints.sharedNames(shared_names) }
         let apt = try aptSettings(origin: apt_origin, label: apt_label, version: apt_release_version, description: apt_description, debian)
         draft.settings.merge(apt) { $1 }
+        if let upstream_immutable { draft.settings["upstream_immutable"] = upstream_immutable ? "" : "false" }
+        if let upstream_checksums { draft.settings["upstream_checksums"] = upstream_checksums }
         for (name, value) in cacheSettings(
             bytesMax: cache_bytes_max, idleSeconds: cache_idle_seconds, entryBytesMax: cache_entry_bytes_max, overwrite: cache_overwrite)
         {
@@ -208,6 +212,8 @@ struct UpdateRepositoryRequest: Codable, Sendable {
     /// Ours: what bounds a build cache or the copies of a remote.
     let cache_bytes_max, cache_idle_seconds, cache_entry_bytes_max: Int64?
     let cache_overwrite: String?
+    let upstream_immutable: Bool?
+    let upstream_checksums: String?
 
     func draft() throws(RegistryError) -> RepositoryDraft {
         try refuseUnserved(promotion_only: promotion_only, versioning_enabled: versioning_enabled, storage_backend: nil)
@@ -228,6 +234,8 @@ struct UpdateRepositoryRequest: Codable, Sendable {
         if let shared_names { draft.settings["shared_names"] = try RepositoryEndpoints.sharedNames(shared_names) }
         let apt = try aptSettings(origin: apt_origin, label: apt_label, version: apt_release_version, description: apt_description, debian)
         draft.settings.merge(apt) { $1 }
+        if let upstream_immutable { draft.settings["upstream_immutable"] = upstream_immutable ? "" : "false" }
+        if let upstream_checksums { draft.settings["upstream_checksums"] = upstream_checksums }
         for (name, value) in cacheSettings(
             bytesMax: cache_bytes_max, idleSeconds: cache_idle_seconds, entryBytesMax: cache_entry_bytes_max, overwrite: cache_overwrite)
         {
@@ -253,6 +261,8 @@ struct RepositoryResponse: Codable, Sendable {
     let shared_names: [String]?
     let cache_bytes_max, cache_idle_seconds, cache_entry_bytes_max: Int64?
     let cache_overwrite: String?
+    let upstream_immutable: Bool?
+    let upstream_checksums: String?
 
     init(_ repository: Repository, used: Int64, deployMember: RepositoryKey?, sharedNames: [String]) {
         id = repository.id.description
@@ -278,6 +288,8 @@ struct RepositoryResponse: Codable, Sendable {
         cache_idle_seconds = number("cache_idle_seconds")
         cache_entry_bytes_max = number("cache_entry_bytes_max")
         cache_overwrite = repository.settings["cache_overwrite"]
+        upstream_immutable = repository.settings["upstream_immutable"].map { $0 == "true" }
+        upstream_checksums = repository.settings["upstream_checksums"]
         created_at = repository.created.description
         updated_at = repository.updated.description
         deploy_member_key = deployMember?.text

@@ -24,7 +24,8 @@ extension Registry {
             guard case .path(let assetPath) = try file.locate(match), case .found(let asset) = try hot.cachedAsset(at: assetPath, in: repository.id),
                 case .absent = try hot.cachedVerdict(on: asset.blob), case .found(let content) = try blobs.cachedContent(of: asset.blob)
             else { return nil }
-            return fileResponse(asset, content, authorized, fields: file.fields(asset), isPointer: file.freshness == .pointer, head: head)
+            return fileResponse(
+                asset, content, authorized, fields: file.fields(asset), isPointer: freshness(of: file, in: repository) == .pointer, head: head)
         } catch {
             // A refusal is worded by the long road, once.
             return nil

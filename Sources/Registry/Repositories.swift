@@ -146,6 +146,9 @@ extension Registry {
                     Registry.sealedSettings.contains(name) ? try sealer.seal(Secret(value), for: "\(repository.id) \(name)") : value
             }
         }
+        if let kind = repository.settings["upstream_checksums"], DigestAlgorithm(rawValue: kind) == nil {
+            throw invalid("upstream_checksums", "sha256, sha512, sha1 or md5")
+        }
         if let frontend = frontend(for: repository.format) { try CacheLimits.check(repository, of: frontend.format) }
     }
 

@@ -13,7 +13,7 @@ public struct GenericFrontend: Frontend {
 
     public init() {
         routes = [
-            .file("{path+}", fields: GenericFrontend.fields) { match throws(RegistryError) in .path(try GenericFrontend.path(match)) },
+            .file("{path+}", freshness: .release, fields: GenericFrontend.fields) { match throws(RegistryError) in .path(try GenericFrontend.path(match)) },
             .action(.put, "{path+}", needs: .write, GenericFrontend.put),
             .action(.delete, "{path+}", needs: .delete, GenericFrontend.delete),
         ]
@@ -22,6 +22,15 @@ public struct GenericFrontend: Frontend {
     public func upstream(for resource: Resource, given facts: Facts) -> UpstreamRequest? {
         guard case .file(let path) = resource else { return nil }
         return UpstreamRequest(url: Percent.encode(path.text, in: .path))
+    }
+
+    /// `upstream_checksums` names the kind of file that the upstream keeps beside each of its own: `sha256` for `NAME.sha256`.
+    public func upstream(for resource: Resource, given facts: Facts, at upstream: Upstream) -> UpstreamRequest? {
+        guard var request = self.upstream(for: resource, given: facts) else { return nil }
+        if let kind = upstream.settings["upstream_checksums"], let algorithm = DigestAlgorithm(rawValue: kind), !request.url.hasSuffix(".\(kind)") {
+            request.statedIn = [DigestDocument(algorithm, url: request.url + ".\(kind)")]
+        }
+        return request
     }
 
     public func learn(_ view: View, from document: Document, into facts: inout Facts) throws(RegistryError) {

@@ -110,6 +110,8 @@ public struct FileRoute: Sendable {
         case immutable
         /// They can: a tag, a snapshot. A remote asks again once the copy is older than the repository's cache TTL.
         case pointer
+        /// Never, unless a remote's `upstream_immutable` says that its upstream replaces files: then a pointer.
+        case release
     }
 
     public let locate: @Sendable (Match) throws(RegistryError) -> FileTarget
