@@ -171,7 +171,11 @@ ensure_tools() {
                 ensure_sccache || note "no sccache to be had here"
                 ;;
             peers) programs=(docker-registry) ;;
-            maven) ensure_maven_repository || note "no Maven plugins to be had here"; programs=(nginx) ;;
+            maven)
+                ensure_maven_repository || note "no Maven plugins to be had here"
+                ensure_gradle || note "no gradle to be had here"
+                programs=(nginx)
+                ;;
             bench) programs=(wrk nginx docker-registry) ;;
         esac
         for program in "${programs[@]}"; do ensure_program "$program" || note "no $program to be had here"; done

@@ -3,8 +3,8 @@ import FrontendKit
 
 extension Registry {
     /// What a route's freshness comes to in a repository: `.immutable` or `.pointer`.
-    func freshness(of file: FileRoute, in repository: Repository) -> FileRoute.Freshness {
-        guard file.freshness == .release else { return file.freshness }
+    func freshness(_ declared: FileRoute.Freshness, in repository: Repository) -> FileRoute.Freshness {
+        guard declared == .release else { return declared }
         return repository.settings["upstream_immutable"] == "false" ? .pointer : .immutable
     }
 }

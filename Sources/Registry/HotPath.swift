@@ -25,7 +25,7 @@ extension Registry {
                 case .absent = try hot.cachedVerdict(on: asset.blob), case .found(let content) = try blobs.cachedContent(of: asset.blob)
             else { return nil }
             return fileResponse(
-                asset, content, authorized, fields: file.fields(asset), isPointer: freshness(of: file, in: repository) == .pointer, head: head)
+                asset, content, authorized, fields: file.fields(asset), isPointer: freshness(file.freshness, in: repository) == .pointer, head: head)
         } catch {
             // A refusal is worded by the long road, once.
             return nil

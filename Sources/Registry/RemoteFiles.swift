@@ -18,6 +18,7 @@ extension Registry {
         in session: RepositorySession
     ) async throws(RegistryError) -> RemoteFile {
         let repository = session.authorized.repository
+        let freshness = self.freshness(freshness, in: repository)
         let held = try await catalog.asset(at: path, in: repository.id)
         if freshness == .immutable, let held { return .held(held) }
         let name = "\(repository.id) \(path)"

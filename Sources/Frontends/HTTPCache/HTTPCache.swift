@@ -58,7 +58,7 @@ public struct HTTPCacheFrontend: Frontend {
     }
 
     public func reply(to failure: RegistryError, for request: RequestHead, in context: ErrorContext) -> Reply {
-        HTTPCacheErrors.reply(to: failure)
+        HTTPCacheErrors.reply(to: failure, for: request.method)
     }
 
     // MARK: Writing

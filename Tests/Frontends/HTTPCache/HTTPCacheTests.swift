@@ -129,7 +129,7 @@ import Testing
         "failures are short lines of text with the status that build tools expect",
         arguments: [
             (.notFound, 404), (.unauthenticated, 401), (.forbidden, 403), (.conflict, 409), (.tooLarge, 413), (.noSpace, 507), (.invalid, 400),
-            (.digestMismatch, 400), (.unsupported, 405), (.upstreamFailed, 502), (.unavailable, 503), (.corrupt, 500),
+            (.digestMismatch, 400), (.unsupported, 405), (.upstreamFailed, 502), (.corrupt, 500), (.unavailable, 404),
         ] as [(RegistryError.Code, Int)])
     func errors(code: RegistryError.Code, status: Int) throws {
         let head = try RequestHead(method: .get, target: "/cache/ci/k", fields: [:], requestID: "t", peer: "", isSecure: false)
@@ -141,5 +141,17 @@ import Testing
         }
         #expect(answered.code == status && bytes == Array("why\n".utf8))
         #expect((fields[.wwwAuthenticate] != nil) == (status == 401))
+    }
+
+    @Test("what cannot be had now is a miss, what cannot be put now is not")
+    func unavailable() throws {
+        let failure = RegistryError(.unavailable, subject: .request, reason: "later")
+        let context = ErrorContext(baseURL: "", repository: "ci", needs: .write, match: nil)
+        let head = try RequestHead(method: .put, target: "/cache/ci/k", fields: [:], requestID: "t", peer: "", isSecure: false)
+        guard case .bytes(_, let answered, _) = HTTPCacheFrontend().reply(to: failure, for: head, in: context) else {
+            Issue.record("an error is answered with bytes")
+            return
+        }
+        #expect(answered.code == 503)
     }
 }

@@ -8,7 +8,8 @@ start_foreign() { # NAME [--wrong-bytes]
     wait_until 20 test -s "$1.port" || fail "the foreign cache did not come up"
     foreign_url=http://127.0.0.1:$(<"$1.port")
 }
-asked() { grep -c "$2" "$1.log" || true; }
+gets() { status 200 "$1" && body_is_file "$2"; }
+fetched_once() { same 1 "$(grep -c "GET $2\$" "$1.log")"; }
 
 start_foreign far
 far_pid=$foreign_pid far_url=$foreign_url
@@ -17,7 +18,7 @@ set_up status 201 -T object.bin "$far_url/ac/far"
 make_remote mirror http-cache "$far_url/"
 mirror=$url/cache/mirror
 check "content comes through a remote" all status 200 "$mirror/cas/$sum" -- body_is_file object.bin
-check "... once" all status 200 "$mirror/cas/$sum" -- same 1 "$(asked far "GET /cas/$sum")"
+check "... once" all status 200 "$mirror/cas/$sum" -- fetched_once far "/cas/$sum"
 check "a key comes through it" all status 200 "$mirror/ac/far" -- body_is_file object.bin
 check "a miss there is a miss here" status 404 "$mirror/ac/none"
 check "a remote takes no entry: 405" status 405 "${admin[@]}" -T object.bin "$mirror/k"
@@ -27,23 +28,16 @@ check "... and its keys follow the upstream after the cache TTL" all \
 
 start_foreign liar --wrong-bytes
 make_remote lies http-cache "$foreign_url/"
-check "content that is not its name is refused: 502" all status 502 "$url/cache/lies/cas/$sum"
+# The bytes may be on their way already when the digest turns out wrong: then the connection is cut, which curl reports as a failure.
+breaks_off() { ! curl -sSf --max-time 60 -o lies.bin "$1"; }
+check "content that is not its name is refused" breaks_off "$url/cache/lies/cas/$sum"
 check "... and not kept" all status 200 "${admin[@]}" "$url/api/v1/repositories/lies/artifacts" -- json_is 'd["items"]' '[]'
 
-make_virtual all http-cache '[{"repo_key":"ci","priority":1},{"repo_key":"mirror","priority":2},{"repo_key":"hidden","priority":3}]' \
-    '"is_public":true,"deploy_member_key":"ci"'
-both=$url/cache/all
-set_up status 201 "${admin[@]}" -T other.bin "$url/cache/hidden/secret"
-check "a virtual writes to its deploy member" all status 201 "${builder[@]}" -T object.bin "$both/written" -- status 200 "$cache/written" -- body_is_file object.bin
-check "... reads it, and what its remote member has" all status 200 "$both/written" -- status 200 "$both/cas/$sum" -- status 200 "$both/ac/far"
-check "a reader may not write through it" status 403 "${reader[@]}" -T object.bin "$both/k"
-check "a private member is not read through a public virtual" status 404 "$both/secret"
-check "... but is by who may read it" all status 200 "${admin[@]}" "$both/secret" -- body_is_file other.bin
-check "... nor listed" all status 200 "$url/api/v1/repositories/all/artifacts?per_page=100" -- json_is 'any(i["path"] == "secret" for i in d["items"])' False
+if declare -F make_virtual >/dev/null; then source "$here/virtual.sh"; fi
 
 stop "$far_pid" KILL
 sleep 1.1 # past the keys' cache TTL: what comes now is stale, or nothing
 check "with the upstream dead, content that was fetched is served" all status 200 "$mirror/cas/$sum" -- body_is_file object.bin
 check "... a key is served stale" all status 200 "$mirror/ac/far" -- body_is_file other.bin
-check "... through the virtual too" all status 200 "$both/ac/far" -- body_is_file other.bin
-check "... and what was never fetched is 503" status 503 "$mirror/ac/unknown"
+[[ -z ${both:-} ]] || check "... through the virtual too" all status 200 "$both/ac/far" -- body_is_file other.bin
+check "... and what was never fetched is a miss, so that tools go on asking" status 404 "$mirror/ac/unknown"

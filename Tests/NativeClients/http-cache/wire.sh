@@ -42,10 +42,10 @@ check "a read-only token of an administrator reads and does not write" all make_
 check "a truncated body is not kept" python3 "$here/../sockets.py" truncated "127.0.0.1:$port" PUT /cache/ci/cut "builder:$user_password" object.bin
 check "... its key stays a miss" status 404 "$cache/cut"
 
-make_repository narrow http-cache '"is_public":true,"cache_entry_bytes_max":1000000'
-check "an entry over the limit is 413" all status 413 "${admin[@]}" -T object.bin "$url/cache/narrow/k" -- body_says 'at most 1000000 bytes'
+make_repository narrow http-cache '"is_public":true,"cache_entry_bytes_max":100000'
+check "an entry over the limit is 413" all status 413 "${admin[@]}" -T object.bin "$url/cache/narrow/k" -- body_says 'at most 100000 bytes'
 check "... refused before its body, on a connection that stays usable" python3 "$here/refusal.py" "127.0.0.1:$port" "admin:$password" \
-    /cache/narrow/k 1000001 /cache/narrow/none
+    /cache/narrow/k 200000 /cache/narrow/none
 make_repository frozen http-cache '"is_public":true,"cache_overwrite":"never"'
 check "where entries are never overwritten, the second writer is 409" all status 201 "${admin[@]}" -T object.bin "$url/cache/frozen/k" -- \
     status 409 "${admin[@]}" -T other.bin "$url/cache/frozen/k" -- status 200 "$url/cache/frozen/k" -- body_is_file object.bin
