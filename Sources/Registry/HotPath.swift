@@ -18,7 +18,8 @@ extension Registry {
         else { return nil }
         do throws(RegistryError) {
             guard let caller = try access.authenticateAtOnce(.from(head.fields)), case .found(let repository) = hot.cachedRepository(key),
-                isLocal(repository) || repository.kind == .remote && file.freshness == .immutable, frontend.format.answers(to: repository.format)
+                isLocal(repository) || repository.kind == .remote && freshness(file.freshness, in: repository) == .immutable,
+                frontend.format.answers(to: repository.format)
             else { return nil }
             let authorized = try access.authorize(caller, route.needs, on: repository, package: frontend.tokenName(of: match))
             guard case .path(let assetPath) = try file.locate(match), case .found(let asset) = try hot.cachedAsset(at: assetPath, in: repository.id),

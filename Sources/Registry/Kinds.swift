@@ -63,7 +63,8 @@ extension Registry {
             return try await response(to: try describe(asset), from: session.frontend, over: session, head: request.head)
         }
         return try await fileResponse(
-            found, session.authorized, isPointer: file.freshness == .pointer, head: request.head, fields: file.fields)
+            found, session.authorized, isPointer: freshness(file.freshness, in: session.authorized.repository) == .pointer, head: request.head,
+            fields: file.fields)
     }
 
     private func file(for file: FileRoute, _ request: Request, in session: RepositorySession) async throws(RegistryError) -> RemoteFile {

@@ -111,6 +111,10 @@ struct RecencyWalk {
             let recorded = try await recorded("\(repository)/\(asset.path)")
             entries.append(Entry(asset: asset, used: [noted, recorded].compactMap { $0 }.max()))
         }
+        while isEnd, let record = try await peekRecord() {
+            records.removeFirst()
+            orphans.append(record.id)
+        }
         return entries
     }
 

@@ -103,7 +103,9 @@ extension Registry {
         var near: [Member] = []
         var far: [Member] = []
         for member in members {
-            let isHeld = freshness == .immutable ? try await catalog.asset(at: path, in: member.repository.id) != nil : false
+            let isHeld =
+                self.freshness(freshness, in: member.repository) == .immutable
+                ? try await catalog.asset(at: path, in: member.repository.id) != nil : false
             if isLocal(member.repository) || isHeld { near.append(member) } else { far.append(member) }
         }
         return near + far

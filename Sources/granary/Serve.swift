@@ -102,7 +102,9 @@ enum Running {
         options.baseURL.listens(on: configuration.listenHost, port: port, isSecure: configuration.tlsCertificate != nil)
         if let file = configuration.portFile { try TextFile.write("\(port)\n", to: file) }
         log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
-        await run(server, registry, followers: [registry.viewFollower, registry.indexFollower, counters, registry.downloads, registry.evictionFollower], log: log)
+        await run(
+            server, registry, followers: [registry.viewFollower, registry.indexFollower, counters, registry.downloads, registry.evictionFollower],
+            log: log)
     }
 
     /// Until a signal asks for the end: requests under way are finished first, the stores closed after.

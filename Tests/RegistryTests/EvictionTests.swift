@@ -70,7 +70,7 @@ import Testing
         #expect(await Self.held(house, of: 1...10) == [1, 4, 5, 6, 7, 8, 9, 10])
         #expect(try await house.catalog.records(.access, after: nil, limit: 10).count == 1)
         #expect(await house.send(.delete, "/cache/ci/k1").status == 204)
-        await Self.fill(house, 11...12)
+        await Self.fill(house, 11...13)
         try await house.registry.tendCachesOnce()
         #expect(try await house.catalog.records(.access, after: nil, limit: 10).isEmpty)
     }
@@ -125,8 +125,9 @@ import Testing
         await Self.fill(house, 1...9)
         #expect(
             try await house.followLog {
-                // Written inside the wait: a follower begins at the head.
-                await house.send(.put, "/cache/ci/last", body: Self.kilobyte)
+                // Written inside the wait, since a follower begins at the head; so little that the writer has room.
+                house.clock.pass(seconds: 1)
+                await house.send(.put, "/cache/ci/\(house.clock.now.seconds)", body: [1])
                 return house.registry.evicted.bytes >= 2_000
             })
     }

@@ -13,7 +13,9 @@ public struct GenericFrontend: Frontend {
 
     public init() {
         routes = [
-            .file("{path+}", freshness: .release, fields: GenericFrontend.fields) { match throws(RegistryError) in .path(try GenericFrontend.path(match)) },
+            .file("{path+}", freshness: .release, fields: GenericFrontend.fields) { match throws(RegistryError) in
+                .path(try GenericFrontend.path(match))
+            },
             .action(.put, "{path+}", needs: .write, GenericFrontend.put),
             .action(.delete, "{path+}", needs: .delete, GenericFrontend.delete),
         ]

@@ -9,7 +9,8 @@ enum WebDAV {
         let isFolder = request.head.path.hasTrailingSlash || request.match["key"].isEmpty
         let place = Percent.encode(request.head.path.description, in: .path)
         if isFolder {
-            return multistatus(place, "<D:resourcetype><D:collection/></D:resourcetype><D:getlastmodified>\(Timestamp(seconds: 0).httpDate)</D:getlastmodified>")
+            return multistatus(
+                place, "<D:resourcetype><D:collection/></D:resourcetype><D:getlastmodified>\(Timestamp(seconds: 0).httpDate)</D:getlastmodified>")
         }
         let path = try CacheKey(request.match).path
         guard let asset = try await port.asset(at: path) else {

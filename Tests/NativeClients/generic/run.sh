@@ -19,9 +19,6 @@ source "$here/writing.sh"
 source "$here/reading.sh"
 source "$here/refusals.sh"
 source "$here/sessions.sh"
-<<<<<<< HEAD
 source "$here/virtual.sh"
-=======
 source "$here/remote.sh"
->>>>>>> 998a608 (An HTTP cache under test with its tools; plain files of an upstream under test)
 conclude
