@@ -93,12 +93,13 @@ let package = Package(
         room("Registry", ["Core", "FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Outbound", .httpTypes, .nioCore, .logging]),
         room("Server", ["Core", "FrontendKit", .nioCore, .nioPosix, .nioHTTP1, .nioHTTP2, .nioSSL, .httpTypes, .logging]),
         room("AdminAPI", ["Core", "FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Registry", .httpTypes, .nioCore, .logging]),
+        room("BuiltIn", ["Core", "FrontendKit", "OpenPGP", "Registry"] + formats.map { .init(stringLiteral: $0) }),
         .executableTarget(
             name: "granary",
             dependencies: [
                 "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "FrontendKit", "Outbound", "Access", "Registry", "Server",
-                "AdminAPI", "OpenPGP", .yams, .arguments, .logging, .nioCore, .nioPosix,
-            ] + formats.map { .init(stringLiteral: $0) },
+                "AdminAPI", "BuiltIn", .yams, .arguments, .logging, .nioCore, .nioPosix,
+            ],
             path: "Sources/granary",
             swiftSettings: strict
         ),
@@ -113,9 +114,8 @@ let package = Package(
             name: "TestHouse",
             dependencies: [
                 "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "FrontendKit", "Parsing", "Outbound", "Access", "Registry",
-                "AdminAPI", "OpenPGP",
-                "TestSupport", .nioCore, .httpTypes, .logging,
-            ] + formats.map { .init(stringLiteral: $0) },
+                "AdminAPI", "BuiltIn", "TestSupport", .nioCore, .httpTypes, .logging,
+            ],
             path: "Tests/House", swiftSettings: strict),
         tests("CoreTests", ["Core"]),
         tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport", .logging]),
@@ -135,7 +135,6 @@ let package = Package(
             "AdminAPITests",
             [
                 "Core", "Parsing", "Catalog", "FrontendKit", "Registry", "AdminAPI", "TestHouse", "TestSupport", "Server", "Access", "Outbound",
-
                 .nioCore, .httpTypes, .logging,
             ], beside: ["rest-facts.json"]),
         tests("ServerTests", ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .httpTypes, .logging, .crypto]),

@@ -2,18 +2,12 @@ import Access
 import AdminAPI
 import ArgumentParser
 import BlobStore
+import BuiltIn
 import Core
-import Debian
 import FrontendKit
-import Generic
-import HTTPCache
 import Logging
-import Maven
-import Npm
-import OCI
 import OrderedStore
 import Outbound
-import PyPI
 import Registry
 import RocksCatalog
 import Server
@@ -82,9 +76,7 @@ enum Running {
         options.signingKeys = keys
         let registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
-            frontends: [
-                DebianFrontend(), GenericFrontend(), HTTPCacheFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend(),
-            ],
+            frontends: BuiltIn.frontends,
             workers: workers, sealer: sealer, options: options, world: world, log: log)
         let counters = StorageCounters(catalog: catalog)
         try await counters.load()

@@ -30,7 +30,7 @@ import Testing
         #expect(settings["guest_access_enabled"] == true)
         #expect(settings["auth"]?["local_login_enabled"] == true)
         let formats = await house.send(.get, "/api/v1/formats", as: .none).json
-        #expect(formats.array?.compactMap { $0["format_key"]?.string }.sorted() == ["generic", "oci", "pypi"])
+        #expect(formats.array?.compactMap { $0["format_key"]?.string }.sorted() == ["debian", "generic", "httpcache", "maven", "npm", "oci", "pypi"])
         #expect(await house.send(.get, "/api/v1/formats/PyPI", as: .none).json["format_key"] == "pypi")
         #expect(await house.send(.get, "/api/v1/formats/none", as: .none).outcome == "404 NOT_FOUND")
         await house.user("ann")

@@ -1,21 +1,15 @@
 public import Access
 import AdminAPI
 import BlobStore
+import BuiltIn
 public import Catalog
 public import Core
-import Debian
 public import FrontendKit
-import Generic
-import HTTPCache
 import HTTPTypes
 import Logging
-import Maven
 import NIOCore
-import Npm
-import OCI
 import OrderedStore
 public import Outbound
-import PyPI
 public import Registry
 import RocksCatalog
 import Synchronization
@@ -86,9 +80,7 @@ public final class House: Sendable {
         engine.signingKeys = keys
         registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
-            frontends: [
-                DebianFrontend(), GenericFrontend(), HTTPCacheFrontend(), MavenFrontend(), NpmFrontend(), OCIFrontend(), PyPIFrontend(),
-            ] + options.frontends,
+            frontends: BuiltIn.frontends + options.frontends,
             workers: workers,
             sealer: sealer, options: engine, world: world,
             log: log)

@@ -48,7 +48,7 @@ private let hasDpkg = python("import subprocess; subprocess.run(['dpkg', '--vers
     func refused(text: String) { #expect(DebianVersion(text) == nil) }
 }
 
-@Suite struct ControlData {
+@Suite struct ControlParagraphs {
     @Test("what is written is what was read, folds and order included")
     func roundTrip() throws {
         let text = "Package: hello\nVersion: 1.0\nDescription: says hello\n A line.\n .\n\tAnother.\nFiles:\n 00 1 a\n 11 2 b\n"
@@ -75,7 +75,8 @@ private let hasDpkg = python("import subprocess; subprocess.run(['dpkg', '--vers
     @Test("the signed part of a clearsigned text is read, dashes unescaped")
     func clearsigned() throws {
         let text =
-            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nSource: a\n- -x\n\n-----BEGIN PGP SIGNATURE-----\n\nAAAA\n-----END PGP SIGNATURE-----\n"
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nSource: a\n- -x\n\n"
+            + "-----BEGIN PGP SIGNATURE-----\n\nAAAA\n-----END PGP SIGNATURE-----\n"
         #expect(String(decoding: try Clearsigned.content(of: Array(text.utf8)), as: UTF8.self) == "Source: a\n-x\n\n")
         #expect(try Clearsigned.content(of: Array("Source: a\n".utf8)) == Array("Source: a\n".utf8))
         let broken = [

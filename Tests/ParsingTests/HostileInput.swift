@@ -171,7 +171,8 @@ import Testing
     func debian() {
         let archive = ArAndExpansion.ar([("debian-binary", Array("2.0\n".utf8)), ("control.tar", Array(repeating: 7, count: 99))])
         let signed =
-            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nSource: a\nFiles:\n 00 1 a\n\n-----BEGIN PGP SIGNATURE-----\n\nAA\n-----END PGP SIGNATURE-----\n"
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nSource: a\nFiles:\n 00 1 a\n\n"
+            + "-----BEGIN PGP SIGNATURE-----\n\nAA\n-----END PGP SIGNATURE-----\n"
         var refused = refusals(of: [archive], rounds: 4000) { bytes throws(RegistryError) in
             for member in try ArArchive(content(bytes)).members { _ = try ByteRegion(content(bytes), member.content).bytes(at: 0, count: 200) }
         }
@@ -191,7 +192,8 @@ import Testing
     func expansions() throws {
         let xz = try #require(python("import sys, lzma; sys.stdout.buffer.write(lzma.compress(bytes(range(256)) * 8))"))
         let zstd = python(
-            "import sys, subprocess; sys.stdout.buffer.write(subprocess.run(['zstd', '-c'], input=bytes(range(256)) * 8, stdout=subprocess.PIPE, check=True).stdout)"
+            "import sys, subprocess; "
+                + "sys.stdout.buffer.write(subprocess.run(['zstd', '-c'], input=bytes(range(256)) * 8, stdout=subprocess.PIPE, check=True).stdout)"
         )
         var refused = refusals(of: [xz], rounds: 3000) { bytes throws(RegistryError) in _ = try Expansion.xz.expand(content(bytes), bytesMax: 1 << 20)
         }

@@ -103,7 +103,7 @@ import Testing
             ("pool/main/d/demo_1.0_amd64.tar", Bench.deb("demo"), 400, "name_version_architecture.deb"),
             ("pool/main/d/demo_1.0_amd64.deb?distribution=..%2Fx", Bench.deb("demo"), 400, "no name of a distribution"),
             ("pool/main/d/UP_1.0_amd64.deb", Bench.deb("UP"), 400, "no valid Package"),
-            ("pool/main/d/demo_1.0_amd64.deb", Bench.deb(Bench.control("demo", "1.0", "amd64") + "\nPackage: second\n"), 400, "one stanza"),
+            ("pool/main/d/demo_1.0_amd64.deb", Bench.deb(control: Bench.control("demo", "1.0", "amd64") + "\nPackage: second\n"), 400, "one stanza"),
             ("pool/main/d/demo_1.0_amd64.deb", Bench.ar([("debian-binary", Array("2.0\n".utf8))]), 400, "in this order"),
             ("upload/nothing.changes", Array("Distribution: stable\n".utf8), 400, "no Checksums-Sha256"),
         ] as [(String, [UInt8], Int, String)])

@@ -12,10 +12,11 @@ struct Bench {
 
     /// A control file with the usual fields; `more` are further lines, each with its line feed.
     static func control(_ name: String, _ version: String, _ architecture: String, more: String = "") -> String {
-        "Package: \(name)\nVersion: \(version)\nArchitecture: \(architecture)\nMaintainer: A <a@example.org>\nSection: misc\n\(more)Description: a test\n More.\n"
+        "Package: \(name)\nVersion: \(version)\nArchitecture: \(architecture)\nMaintainer: A <a@example.org>\nSection: misc\n\(more)"
+            + "Description: a test\n More.\n"
     }
 
-    static func deb(_ control: String, files: [String] = ["./usr/bin/demo"]) -> [UInt8] {
+    static func deb(control: String, files: [String] = ["./usr/bin/demo"]) -> [UInt8] {
         ar([
             ("debian-binary", Array("2.0\n".utf8)), ("control.tar", tar([("./control", Array(control.utf8))])),
             ("data.tar", tar(files.map { ($0, Array("x".utf8)) })),
@@ -23,7 +24,7 @@ struct Bench {
     }
 
     static func deb(_ name: String = "demo", _ version: String = "1.0", _ architecture: String = "amd64", more: String = "") -> [UInt8] {
-        deb(control(name, version, architecture, more: more), files: ["./usr/bin/\(name)"])
+        deb(control: control(name, version, architecture, more: more), files: ["./usr/bin/\(name)"])
     }
 
     static func ar(_ members: [(String, [UInt8])]) -> [UInt8] {
