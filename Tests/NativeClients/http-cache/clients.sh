@@ -7,7 +7,7 @@ C
 # compile_with FOLDER STORAGE: with nothing of its own but what the storage has.
 compile_with() {
     mkdir -p "$1"
-    CCACHE_DIR=$scratch/$1/ccache CCACHE_REMOTE_ONLY=1 CCACHE_REMOTE_STORAGE=$2 CCACHE_LOGFILE=$scratch/$1/log CCACHE_NODIRECT="${nodirect:-}" \
+    CCACHE_DIR=$scratch/$1/ccache CCACHE_REMOTE_ONLY=1 CCACHE_REMOTE_STORAGE=$2 CCACHE_LOGFILE=$scratch/$1/log \
         ccache gcc -c hello.c -o "$1/hello.o"
 }
 counted() { CCACHE_DIR=$scratch/$1/ccache ccache --print-stats | awk -v name="$2" '$1 == name { print $2 }'; }
@@ -48,7 +48,7 @@ sccache_compiles() { # FOLDER
         with_sccache "$1" sccache --stop-server >/dev/null
 }
 stats_say() { grep -E "$2" "$1.stats"; }
-if wants sccache "sccache over WebDAV" && sccache --version >/dev/null; then
+if needs sccache "sccache over WebDAV"; then
     at_exit "with_sccache end sccache --stop-server >/dev/null 2>&1"
     check "sccache misses, and stores what it compiled over WebDAV" all sccache_compiles sccache-cold -- stats_say sccache-cold 'Cache misses +1'
     check "... and has a hit afterwards" all sccache_compiles sccache-warm -- stats_say sccache-warm 'Cache hits +1' -- cmp sccache-cold.o sccache-warm.o
@@ -71,7 +71,7 @@ GRADLE
     echo 'public class Hello { public static void main(String[] a) { System.out.println("hello from a cache"); } }' >"$1/src/main/java/Hello.java"
 }
 gradle_builds() { # FOLDER
-    (cd "$1" && GRADLE_USER_HOME=$scratch/gradle-home gradle --no-daemon --offline --console=plain --build-cache compileJava) | tee "$1.out"
+    (cd "$1" && GRADLE_USER_HOME=$scratch/gradle-home gradle --no-daemon --console=plain --build-cache compileJava) | tee "$1.out"
 }
 builds_from_cache() { gradle_builds "$1" && grep -q ':compileJava FROM-CACHE' "$1.out"; }
 if needs gradle "Gradle's build cache"; then

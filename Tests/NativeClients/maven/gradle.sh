@@ -9,7 +9,7 @@ configurations { got }
 dependencies { got('$3') { transitive = false } }
 task fetch(type: Copy) { from configurations.got; into 'got' }
 GRADLE
-    (cd "$1" && gradle --no-daemon -q -g "$scratch/gradle-home" fetch)
+    (cd "$1" && gradle --no-daemon -q -g "$scratch/${gradle_home:-gradle-home}" fetch)
 }
 if needs gradle "Gradle resolves"; then
     check "Gradle resolves a release" all gradle_got ga "$repository" org.example:lib:1.1 -- cmp files/lib11.jar ga/got/lib-1.1.jar
@@ -18,5 +18,6 @@ if needs gradle "Gradle resolves"; then
     check "... through a virtual repository" gradle_got gd "$url/maven/all" org.example:both:1.0
     login="credentials { username 'admin'; password '$password' }"
     check "... from a private repository, asked for its credentials" gradle_got ge "$url/maven/closed" org.example:secret:1.0 "$login"
-    refused "... and not with a wrong password" '401|Unauthorized' gradle_got gf "$url/maven/closed" org.example:secret:1.0 "${login/$password/wrong}"
+    # With a home that has resolved nothing yet: what is cached is not asked for again.
+    gradle_home=gradle-stranger refused "... and not with a wrong password" '401|Unauthorized' gradle_got gf "$url/maven/closed" org.example:secret:1.0 "${login/$password/wrong}"
 fi

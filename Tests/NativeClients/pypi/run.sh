@@ -23,10 +23,10 @@ package sdist dist granary-test-sdist 1.0 "from an sdist" >/dev/null
 wheel=dist/granary_test_wheel-1.0-py3-none-any.whl
 sdist=dist/granary_test_sdist-1.0.tar.gz
 
+source "$here/wire.sh"
 if needs twine "twine, pip and uv"; then
     source "$here/clients.sh"
     source "$here/remote.sh"
     source "$here/virtual.sh"
 fi
-source "$here/wire.sh"
 conclude

@@ -22,6 +22,8 @@ package wheel spread granary-hidden 1.0 "a secret" >/dev/null
 check "twine uploads through the virtual" upload "$url/pypi/all/" admin "$password" spread/granary_app-1.0-py3-none-any.whl
 set_up upload "$url/pypi/second/" admin "$password" spread/granary_part-1.0-py3-none-any.whl
 set_up upload "$url/pypi/hoard/" admin "$password" spread/granary_hidden-1.0-py3-none-any.whl
+# The remote member may have learned its page before the newest version came out.
+set_up status 200 "${admin[@]}" -X POST "$url/api/v1/repositories/mirror/cache/invalidate?path=simple/far-away/"
 whole_install() { pip install --quiet --no-input --retries 0 --target "$1" --index-url "$2" "${@:3}"; }
 check "pip installs a package whose dependencies are spread over local and remote members" whole_install va "$url/pypi/all/simple/" granary-app
 check "... each from where it is" all same "the whole" "$(said va granary_app)" -- same "a part" "$(said va granary_part)" -- imported va far_away "from afar, newer"
