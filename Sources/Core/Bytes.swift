@@ -48,11 +48,13 @@ public struct Extent: Sendable {
     }
 }
 
-/// A blob's bytes, ready to leave: in memory when small and at hand, else as extents for sendfile or pread.
+/// A blob's bytes, ready to leave: in memory when small and at hand, else as extents for sendfile or pread, or as a stream when they are checked
+/// or put together while they leave.
 public struct BlobContent: Sendable {
     public enum Storage: Sendable {
         case memory(ByteBuffer)
         case extents([Extent])
+        case streamed(any StreamedBytes)
     }
 
     public let storage: Storage
@@ -62,8 +64,16 @@ public struct BlobContent: Sendable {
         switch storage {
         case .memory(let buffer): length = Int64(buffer.readableBytes)
         case .extents(let extents): length = extents.reduce(0) { $0 + $1.length }
+        case .streamed(let bytes): length = bytes.size
         }
     }
+}
+
+/// A blob whose bytes cannot leave as they lie on disk.
+public protocol StreamedBytes: RandomAccessBytes {
+    /// The bytes of a range within `0..<size`, in slices of at most 1 MiB, each of them right.
+    /// - Throws: (the stream does) `corrupt` where bytes are damaged; it never ends early instead.
+    func body(of range: Range<Int64>) -> Body
 }
 
 extension BlobContent: RandomAccessBytes {
@@ -78,6 +88,7 @@ extension BlobContent: RandomAccessBytes {
                 unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: source[Int(offset)..<Int(offset) + count]))
             }
             return count
+        case .streamed(let bytes): return try unsafe bytes.read(at: offset, into: buffer)
         case .extents(let extents):
             var done = 0
             var start: Int64 = 0

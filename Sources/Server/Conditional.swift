@@ -167,6 +167,24 @@ extension Response.Content {
         }
     }
 
+    /// Whether it comes slice by slice from somewhere that may have to wait.
+    var isStreamed: Bool {
+        switch self {
+        case .stream: true
+        case .blob(let blob): if case .streamed = blob.storage { true } else { false }
+        case .none, .bytes: false
+        }
+    }
+
+    /// Of the bytes a plan chose; a stream without Range is all of it.
+    func stream(of bytes: Range<Int64>) -> Body? {
+        switch self {
+        case .stream(let body): body
+        case .blob(let blob): if case .streamed(let streamed) = blob.storage { streamed.body(of: bytes) } else { nil }
+        case .none, .bytes: nil
+        }
+    }
+
     var isSeekable: Bool {
         switch self {
         case .bytes, .blob: true

@@ -32,7 +32,7 @@ extension Conversation {
         shared.meters.requestBegan()
         disarm()
         if let response = shared.responder.respondNow(to: reading.request) {
-            if case .stream = response.content { run(exchange, reading.request, ready: response) } else { answer(response, for: exchange) }
+            if response.content.isStreamed { run(exchange, reading.request, ready: response) } else { answer(response, for: exchange) }
         } else {
             run(exchange, reading.request, ready: nil)
         }
@@ -83,10 +83,10 @@ extension Conversation {
             defer { shared.meters.taskEnded() }
             let response: Response
             if let ready { response = ready } else { response = await shared.responder.respond(to: request, body: body) }
-            guard case .stream(let source) = response.content else {
+            guard response.content.isStreamed else {
                 return loop.execute { mine.value.0.answer(response, for: mine.value.1) }
             }
-            await Conversation.stream(source, as: response, to: mine)
+            await Conversation.stream(response, to: mine)
         }
     }
 
@@ -131,6 +131,7 @@ extension Conversation {
             guard let slice else { return giveUp("the content is shorter than it said") }
             write(slice, exchange, promise: nil)
             end(exchange)
+        case .streamed: giveUp("what is streamed needs a task of its own")
         case .extents(let extents):
             exchange.files = FileCursor(extents, bytes)
             guard bytes.upperBound - bytes.lowerBound <= Conversation.inlineBytesMax else {
@@ -250,8 +251,9 @@ extension Conversation {
     // MARK: Streams
 
     /// Pulls a stream slice by slice; the next is asked for when the socket takes more.
-    private static func stream(_ source: Body, as response: Response, to mine: NIOLoopBound<(Conversation, Exchange)>) async {
-        guard await onLoop(mine, { $0.startStream(response, $1, $2) }) else { return }
+    private static func stream(_ response: Response, to mine: NIOLoopBound<(Conversation, Exchange)>) async {
+        let bytes = await onLoop(mine) { $0.startStream(response, $1, $2) }
+        guard let bytes, let source = response.content.stream(of: bytes) else { return }
         var failure: RegistryError?
         do throws(RegistryError) {
             while let slice = try await source.next() {
@@ -268,16 +270,16 @@ extension Conversation {
         }
     }
 
-    private static func onLoop(
+    private static func onLoop<Result: Sendable>(
         _ mine: NIOLoopBound<(Conversation, Exchange)>,
-        _ body: @escaping @Sendable (Conversation, Exchange, CheckedContinuation<Bool, Never>) -> Void
-    ) async -> Bool {
+        _ body: @escaping @Sendable (Conversation, Exchange, CheckedContinuation<Result, Never>) -> Void
+    ) async -> Result {
         await withCheckedContinuation { done in mine.eventLoop.execute { body(mine.value.0, mine.value.1, done) } }
     }
 
-    /// Resumes with whether content is to follow.
-    private func startStream(_ response: Response, _ exchange: Exchange, _ done: CheckedContinuation<Bool, Never>) {
-        guard self.exchange === exchange, exchange.answer == .awaited else { return done.resume(returning: false) }
+    /// Resumes with the bytes that are to follow, nil for none.
+    private func startStream(_ response: Response, _ exchange: Exchange, _ done: CheckedContinuation<Range<Int64>?, Never>) {
+        guard self.exchange === exchange, exchange.answer == .awaited else { return done.resume(returning: nil) }
         let plan = start(response, for: exchange)
         if plan.bytes == nil {
             end(exchange)
@@ -286,7 +288,7 @@ extension Conversation {
             // The content may be long in coming.
             context?.flush()
         }
-        done.resume(returning: plan.bytes != nil)
+        done.resume(returning: plan.bytes)
     }
 
     private func send(_ slice: ByteBuffer, _ exchange: Exchange, _ done: CheckedContinuation<Bool, Never>) {

@@ -31,6 +31,7 @@ struct Configuration: Sendable {
     var uploadLifetimeHours: Int64 = 24
     var segmentBytesMax: Int64 = 256 << 20
     var verifyWindowHours: Int64 = 24
+    var strictReads = false
     var sweepIntervalMinutes: Int64 = 60
     var sweepGraceMinutes: Int64 = 60
     var sweepLivePercentMin = 50

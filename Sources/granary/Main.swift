@@ -22,6 +22,7 @@ struct SettingFlags: ParsableArguments {
     @Option(name: .customLong("port-file"), help: "File that gets the bound port once the server answers.") var portFile: String?
     @Option(name: .customLong("base-url"), help: "URL under which clients reach the server (default: the listen address).") var baseURL: String?
     @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
+    @Flag(name: .customLong("strict-reads"), help: "Check every byte of every read before it leaves.") var strictReads = false
     @Option(name: .customLong("set"), help: "Any other setting of the configuration file, as NAME=VALUE.") var set: [String] = []
 
     /// - Throws: `ExitCode` after saying on standard error what is wrong.
@@ -37,6 +38,7 @@ struct SettingFlags: ParsableArguments {
         for (name, value) in [("data", data), ("listen", listen), ("port_file", portFile), ("base_url", baseURL), ("log_level", logLevel)] {
             if let value { flags.append((name, value)) }
         }
+        if strictReads { flags.append(("strict_reads", "true")) }
         for pair in set {
             let halves = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard halves.count == 2 else { throw ValidationError("--set wants NAME=VALUE, not \(pair)") }

@@ -50,6 +50,7 @@ enum Running {
         blobOptions.ownFileBytesMin = Int(configuration.ownFileBytesMin)
         blobOptions.segmentBytesMax = configuration.segmentBytesMax
         blobOptions.verificationSeconds = configuration.verifyWindowHours * 3600
+        blobOptions.isStrict = configuration.strictReads
         blobOptions.uploadLifetimeSeconds = configuration.uploadLifetimeHours * 3600
         let blobs = try BlobStore(at: directories.blobs, store: store, options: blobOptions, world: world, log: log)
         defer { blobs.close() }

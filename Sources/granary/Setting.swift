@@ -116,7 +116,7 @@ struct Setting: Sendable {
         number("own_file_bytes_min", in: 1 << 20...1 << 28, at: \.ownFileBytesMin),
         number("upload_lifetime_hours", in: 1...8760, at: \.uploadLifetimeHours),
         number("segment_bytes_max", in: 1 << 20...1 << 40, at: \.segmentBytesMax),
-        number("verify_window_hours", in: 0...8760, at: \.verifyWindowHours),
+        number("verify_window_hours", in: 0...8760, at: \.verifyWindowHours), flag("strict_reads", at: \.strictReads),
         number("sweep_interval_minutes", in: 0...525_600, at: \.sweepIntervalMinutes),
         number("sweep_grace_minutes", in: 0...525_600, at: \.sweepGraceMinutes),
         number("sweep_live_percent_min", in: 0...100, at: \.sweepLivePercentMin),

@@ -18,13 +18,17 @@ struct Fixture {
     let blobs: BlobStore
     let clock: Clock
 
-    /// Wall time that stands still until it is moved.
+    /// Wall time that stands still until it is moved; monotonic time that also jumps when it is.
     final class Clock: Sendable {
-        private let milliseconds = Mutex<Int64>(1_700_000_000_000)
+        private static let start: Int64 = 1_700_000_000_000
+        private let milliseconds = Mutex<Int64>(Clock.start)
         var now: Timestamp { Timestamp(milliseconds: milliseconds.withLock { $0 }) }
         func advance(seconds: Int64) { milliseconds.withLock { $0 += seconds * 1000 } }
         var world: World {
-            World(now: { self.now }, monotonicNanoseconds: World.real.monotonicNanoseconds, random: World.real.random)
+            World(
+                now: { self.now },
+                monotonicNanoseconds: { World.real.monotonicNanoseconds() &+ UInt64(self.now.milliseconds - Clock.start) &* 1_000_000 },
+                random: World.real.random)
         }
     }
 

@@ -4,12 +4,15 @@ import NIOCore
 import OrderedStore
 
 extension BlobStore {
-    /// The blob's bytes, verified: small ones every time, large ones once since the start.
+    /// The blob's bytes, verified: small ones every time, large ones once since the start and not too long ago; in strict mode as they are read.
     /// - Returns: nil when there is no such blob.
     /// - Throws: `corrupt`, naming the blob, when its bytes are damaged or missing.
-    public func content(of id: BlobID) async throws(RegistryError) -> BlobContent? {
+    public func content(of id: BlobID) async throws(RegistryError) -> BlobContent? { try await content(of: id, isKept: false) }
+
+    /// - Parameter isKept: other bytes are dropped in favour of these, so they are verified now, whether or not somebody reads them.
+    func content(of id: BlobID, isKept: Bool) async throws(RegistryError) -> BlobContent? {
         while let location = try await location(of: id) {
-            do throws(RegistryError) { return try await verifiedContent(of: id, at: location) } catch {
+            do throws(RegistryError) { return try await verifiedContent(of: id, at: location, isKept: isKept) } catch {
                 guard error.code == .corrupt else { throw error }
                 // Between the two looks the sweep may have moved the blob, or taken it away: that is no damage.
                 guard try await self.location(of: id) == location else { continue }
@@ -20,20 +23,22 @@ extension BlobStore {
         return nil
     }
 
-    private func verifiedContent(of id: BlobID, at location: BlobLocation) async throws(RegistryError) -> BlobContent {
+    private func verifiedContent(of id: BlobID, at location: BlobLocation, isKept: Bool) async throws(RegistryError) -> BlobContent {
         if location.length <= BlobStore.readInMemoryBytesMax {
             let content = try await pool.run { [self] () throws(RegistryError) in try readWhole(id, at: location, isWaiting: true) }
             guard let content else { preconditionFailure("a read that may wait gives the blob") }
             return content
         }
-        if !verified.contains(id) {
+        if (isKept || !options.isStrict) && !verified.contains(id) {
             try await verification.run(id) { [self] () throws(RegistryError) in
                 try verify(id, at: location)
                 verified.insert(id)
             }
         }
         return try await pool.run { [self] () throws(RegistryError) in
-            BlobContent(.extents([try opened(id, at: location).extent]))
+            let blob = try opened(id, at: location)
+            guard options.isStrict else { return BlobContent(.extents([blob.extent])) }
+            return BlobContent(.streamed(try CheckedBlob(id, in: blob.extent, table: try checksums(of: id, blob), pool: pool)))
         }
     }
 
@@ -52,7 +57,7 @@ extension BlobStore {
             }
             return .found(content)
         }
-        guard verified.contains(id), let file = openFiles.cached(name(of: id, at: location)) else { return .unknown }
+        guard !options.isStrict, verified.contains(id), let file = openFiles.cached(name(of: id, at: location)) else { return .unknown }
         return .found(BlobContent(.extents([Extent(file: file, offset: location.firstByte, length: location.length)])))
     }
 
@@ -109,13 +114,17 @@ extension BlobStore {
 
     // MARK: Verifying
 
+    private func checksums(of id: BlobID, _ blob: OpenedBlob) throws(RegistryError) -> [UInt8] {
+        let table = try Disk.read(blob.extent.file, at: blob.extent.offset + blob.extent.length, count: Int(blob.header.tableBytes))
+        guard CRC32C.of(table) == blob.header.tableChecksum else { throw BlobStore.corrupt(id, "its checksums are damaged") }
+        return table
+    }
+
     /// Reads the blob once, slice by slice. Blocks.
     func verify(_ id: BlobID, at location: BlobLocation) throws(RegistryError) {
         let blob = try opened(id, at: location)
         let file = blob.extent.file
-        let table = try Disk.read(file, at: blob.extent.offset + blob.extent.length, count: Int(blob.header.tableBytes))
-        guard CRC32C.of(table) == blob.header.tableChecksum else { throw BlobStore.corrupt(id, "its checksums are damaged") }
-        var expected = BinaryReader(table)
+        var expected = BinaryReader(try checksums(of: id, blob))
         var done: Int64 = 0
         while done < location.length {
             let count = Int(min(Int64(SliceChecksums.sliceBytes), location.length - done))
@@ -167,6 +176,11 @@ extension BlobStore {
             unsafe SliceChecksums.table(of: UnsafeRawBufferPointer(rebasing: $0[before..<before + length]))
         }
         guard CRC32C.of(table) == header.tableChecksum, actual == table else { throw BlobStore.corrupt(id, "its bytes are damaged") }
+        if options.isStrict {
+            var hasher = MultiHasher(.sha256)
+            buffer.withUnsafeReadableBytes { unsafe hasher.update(UnsafeRawBufferPointer(rebasing: $0[before..<before + length])) }
+            guard hasher.finish().first == id.digest else { throw BlobStore.corrupt(id, "its bytes are not the ones it is named after") }
+        }
         return BlobContent(.memory(buffer.getSlice(at: before, length: length) ?? ByteBuffer()))
     }
 

@@ -36,6 +36,8 @@ public final class BlobStore: Sendable {
         public var verifiedBlobsMax = 1 << 16
         /// So long a verified blob is sent without being read and checked again; 0: until the next start.
         public var verificationSeconds: Int64 = 24 * 3600
+        /// Every read is checked: each slice before it leaves, the SHA-256 of a whole blob before its last slice does.
+        public var isStrict = false
         public init() {}
     }
 
@@ -132,7 +134,7 @@ public final class BlobStore: Sendable {
         await leases.claim(id)
         defer { leases.unclaim(id) }
         if let placement = leases.join(id) { return StagedBlob(placement, digests: [id.digest], session: nil, of: self) }
-        guard let content = try await content(of: id) else { return nil }
+        guard let content = try await content(of: id, isKept: true) else { return nil }
         let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
         return StagedBlob(placement, digests: [id.digest], session: nil, of: self)
     }
@@ -164,7 +166,7 @@ public final class BlobStore: Sendable {
         }
         var isDamaged = false
         do throws(RegistryError) {
-            if let content = try await content(of: id) {
+            if let content = try await content(of: id, isKept: true) {
                 let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
                 return StagedBlob(placement, digests: arrival.digests, session: arrival.session, of: self)
             }
