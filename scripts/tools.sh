@@ -152,7 +152,7 @@ ensure_tools() {
     for format in "$@"; do
         local programs=()
         case $format in
-            pypi) ensure_python_tools || note "no Python clients: the package index cannot be reached" ;;
+            pypi | upstreams) ensure_python_tools || note "no Python clients: the package index cannot be reached" ;;
             oci) programs=(skopeo umoci oras crane docker-registry) ;;
             generic) programs=(wget) ;;
             debian) programs=(dput apt-ftparchive nginx) ;;

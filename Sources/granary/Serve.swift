@@ -82,6 +82,7 @@ enum Running {
         let counters = StorageCounters(catalog: catalog)
         try await counters.load()
         publish(metrics, store: store, blobs: blobs, counters: counters)
+        publish(metrics, outbound)
         registry.sweeper.publish(metrics)
         metrics.gauge("granary_evicted_entries_total", help: "Assets evicted from caches.") { Double(registry.evicted.entries) }
         metrics.gauge("granary_evicted_bytes_total", help: "Logical bytes evicted from caches.") { Double(registry.evicted.bytes) }
@@ -156,5 +157,13 @@ enum Running {
         metrics.gauge("granary_asset_bytes", help: "Logical bytes of all assets.") { Double(counters.current.bytes) }
         metrics.gauge("granary_commits_total", help: "Changes made durable.") { Double(store.metrics.commits) }
         metrics.gauge("granary_commit_groups_total", help: "Group commits: each is one synced batch.") { Double(store.metrics.groups) }
+    }
+
+    private static func publish(_ metrics: Metrics, _ outbound: OutboundClient) {
+        let (name, help) = ("granary_outbound_requests_total", "Requests to upstreams, each hop and each try for itself.")
+        for digit in 1...5 {
+            metrics.gauge(name, help: help, labels: [("status", "\(digit)xx")]) { Double(outbound.requests.answered[digit - 1]) }
+        }
+        metrics.gauge(name, help: help, labels: [("status", "none")]) { Double(outbound.requests.failed) }
     }
 }

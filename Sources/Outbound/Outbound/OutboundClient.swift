@@ -44,6 +44,17 @@ public final class OutboundClient: Sendable {
     private let world: World
     private let loop: CurlLoop
     private let breakers = Mutex<[Origin: Breaker]>([:])
+    private let asked = Mutex(Requests())
+
+    /// How many requests were sent, each hop and each try for itself, since the start.
+    public struct Requests: Sendable {
+        /// Answers by the first digit of their status, from 1 to 5.
+        public fileprivate(set) var answered = [Int](repeating: 0, count: 5)
+        /// Those that got no usable answer.
+        public fileprivate(set) var failed = 0
+    }
+
+    public var requests: Requests { asked.withLock { $0 } }
 
     /// - Throws: `invalid` for a setting that cannot work, `internal` when libcurl or its thread does not start.
     public init(options: Options = Options(), log: Logger, world: World) throws(RegistryError) {
@@ -97,9 +108,11 @@ public final class OutboundClient: Sendable {
             let exchange = Exchange(call, on: loop)
             switch await run(exchange, sending: body) {
             case .success(let head):
+                asked.withLock { $0.answered[min(max(Int(head.status) / 100, 1), 5) - 1] += 1 }
                 settle(call.url.origin) { [now = world.monotonicNanoseconds()] in head.status >= 500 ? $0.failed(at: now) : $0.succeeded() }
                 return (exchange, head)
             case .failure(let error):
+                asked.withLock { $0.failed += 1 }
                 if exchange.fault == .passing, triesLeft > 0, !Task.isCancelled {
                     triesLeft -= 1
                     // Jitter: the many that failed together must not come back together.
