@@ -200,6 +200,12 @@ make_virtual() {
         -d "{\"key\":\"$1\",\"name\":\"$1\",\"format\":\"$2\",\"repo_type\":\"virtual\",\"member_repos\":[$members]${4:+,$4}}"
 }
 
+# nowhere_listed KEY WORD: who has no credential finds nothing by the word, and it counts in no total.
+nowhere_listed() {
+    status 200 "$url/api/v1/packages?repository_key=$1&search=$2" && json_is 'd["pagination"]["total"], d["items"]' '(0, [])' &&
+        status 200 "$url/api/v1/repositories/$1/artifacts?q=$2" && json_is 'd["pagination"]["total"], d["items"]' '(0, [])'
+}
+
 # make_user NAME: a user without any right of its own; its password is in $user_password.
 user_password=correct-horse-7-battery
 make_user() {

@@ -15,6 +15,8 @@ if [[ -n ${archive_port:-} ]]; then
 fi
 refused "a private member's package is unknown to apt" 'Unable to locate package secret-granary' apt virtual install secret-granary
 check "and its file is not there" status 404 "$debian/all/pool/main/s/secret-granary/secret-granary_1.0_amd64.deb"
+check "... nor is it in its index, its Contents, search or totals" all status 200 "$debian/all/dists/stable/main/binary-amd64/Packages" -- refuses_body secret-granary -- \
+    status 200 "$debian/all/dists/stable/main/Contents-amd64" -- refuses_body secret-granary -- nowhere_listed all secret-granary
 make_apt insider "deb [signed-by=$scratch/all.asc] $debian/all stable main"
 echo "machine http://127.0.0.1:$port login admin password $password" >"$scratch/apt-insider/auth"
 check "who may see it installs it" all apt insider update -- apt insider install secret-granary

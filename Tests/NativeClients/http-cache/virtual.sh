@@ -9,4 +9,4 @@ check "... reads it, and what its remote member has" all status 200 "$both/writt
 check "a reader may not write through it" status 403 "${reader[@]}" -T object.bin "$both/k"
 check "a private member is not read through a public virtual" status 404 "$both/secret"
 check "... but is by who may read it" all status 200 "${admin[@]}" "$both/secret" -- body_is_file other.bin
-check "... nor listed" all status 200 "$url/api/v1/repositories/all/artifacts?per_page=100" -- json_is 'any(i["path"] == "secret" for i in d["items"])' False
+check "... nor listed, nor in totals" nowhere_listed all secret

@@ -25,6 +25,9 @@ if [[ -d layout ]] && have skopeo; then
     refused "a private member's image is unknown to the anonymous" 'manifest unknown|not found|unauthorized|denied' \
         copy --src-no-creds "docker://$registry/all/secret:1.0" oci:never:app
     check "... its tags are 404" status 404 "$url/v2/all/secret/tags/list" -H "Authorization: Bearer $(curl -s "$url/v2/token?scope=repository:all/secret:pull" | python3 -c 'import json, sys; print(json.load(sys.stdin)["token"])')"
+    check "... it is in no search, no total and no catalogue" all nowhere_listed all secret -- \
+        status 200 "$url/v2/_catalog?n=1000" -H "Authorization: Bearer $(curl -s -u "reader:$user_password" "$url/v2/token?scope=registry:catalog:*" | python3 -c 'import json, sys; print(json.load(sys.stdin)["token"])')" -- \
+        json_is '[r for r in d["repositories"] if "secret" in r]' '[]'
     check "... and pulled by who may" copy --src-creds "$credentials" "docker://$registry/all/secret:1.0" oci:secret:app
     refused "skopeo is told that a virtual without a deploy member takes no push" '405|unsupported|deploy member' \
         copy --dest-creds "$credentials" oci:layout:app "docker://$registry/mute/app:new"
