@@ -81,6 +81,9 @@ let package = Package(
         .target(name: "CCurl", dependencies: ["CCurlSystem"], path: "Sources/Outbound/CCurl"),
         room("Outbound", in: "Outbound/Outbound", ["CCurl", "Core", .nioCore, .logging]),
 
+        // A bucket as a tier of the blob store.
+        room("S3Tier", in: "BlobStore/S3Tier", ["BlobStore", "Core", "Outbound", "Parsing", .crypto, .nioCore, .logging]),
+
         // Who, and what they may do.
         library("CArgon2", in: "Access/CArgon2", pkgConfig: "libargon2", apt: "libargon2-dev"),
         room("Access", in: "Access/Access", ["CArgon2", "Core", "Catalog", "Parsing", .crypto, .logging]),
@@ -120,6 +123,7 @@ let package = Package(
         tests("CoreTests", ["Core"]),
         tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport", .logging]),
         tests("BlobStoreTests", ["CBlobStore", "Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore, .logging]),
+        tests("S3TierTests", ["Core", "Outbound", "S3Tier", "TestSupport", .nioCore, .logging]),
         tests("ParsingTests", ["Core", "Parsing", .nioCore]),
         tests("FrontendKitTests", ["Core", "FrontendKit", .httpTypes]),
         tests("OutboundTests", ["Core", "Outbound", "TestSupport", .nioCore, .logging]),

@@ -12,6 +12,7 @@ import Testing
         ("Index/Catalog", []),
         ("Index/RocksCatalog", ["Catalog", "OrderedStore"]),
         ("BlobStore/BlobStore", ["CBlobStore", "OrderedStore"]),
+        ("BlobStore/S3Tier", ["BlobStore", "Outbound", "Parsing", "Crypto"]),
         ("Frontends/Kit", ["HTTPTypes"]),
         ("Frontends/Parsing", ["CLzma", "CZlib", "CZstd"]),
         ("Outbound/Outbound", ["CCurl"]),

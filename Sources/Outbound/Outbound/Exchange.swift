@@ -12,6 +12,7 @@ struct Call: Sendable {
     let route: Route
     let userAgent: String
     let decodesContent: Bool
+    let countsFailures: Bool
     /// Nil: no body is sent. `.some(nil)`: a body of unknown length.
     let upload: Int64??
 

@@ -60,7 +60,7 @@ struct FetchPlan {
         if let credentials = request.credentials, trusted.contains(url.origin) { lines.append("Authorization: \(credentials.fieldValue)") }
         return Call(
             method: request.method, url: url, fieldLines: lines, limits: request.limits, route: try route(to: url), userAgent: request.userAgent,
-            decodesContent: request.decodesContent, upload: request.body.map(\.length))
+            decodesContent: request.decodesContent, countsFailures: request.countsFailures, upload: request.body.map(\.length))
     }
 
     /// Where an answer sends us; nil when it is the answer itself. Only reads are repeated elsewhere: a body can be sent once.

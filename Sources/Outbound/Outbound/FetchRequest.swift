@@ -11,6 +11,7 @@ public struct FetchRequest: Sendable {
         case head = "HEAD"
         case post = "POST"
         case put = "PUT"
+        case delete = "DELETE"
     }
 
     public var method: Method
@@ -30,6 +31,8 @@ public struct FetchRequest: Sendable {
     public var userAgent: String
     /// Asks for gzip or deflate and hands out the plain bytes; `bodyBytesMax` then counts plain bytes. Otherwise a content coding stays as sent.
     public var decodesContent: Bool
+    /// False for who keeps a count of failures of its own: the breaker of the origin neither refuses the request nor learns from it.
+    public var countsFailures = true
 
     public init(
         _ method: Method = .get, url: String, fields: [(String, String)] = [], body: Body? = nil, credentials: Credentials? = nil,

@@ -109,7 +109,7 @@ public final class OutboundClient: Sendable {
             switch await run(exchange, sending: body) {
             case .success(let head):
                 asked.withLock { $0.answered[min(max(Int(head.status) / 100, 1), 5) - 1] += 1 }
-                settle(call.url.origin) { [now = world.monotonicNanoseconds()] in head.status >= 500 ? $0.failed(at: now) : $0.succeeded() }
+                settle(call) { [now = world.monotonicNanoseconds()] in head.status >= 500 ? $0.failed(at: now) : $0.succeeded() }
                 return (exchange, head)
             case .failure(let error):
                 asked.withLock { $0.failed += 1 }
@@ -121,7 +121,7 @@ public final class OutboundClient: Sendable {
                 }
                 log.debug("fetch failed", metadata: ["subject": "\(error.subject)", "reason": "\(error.reason)", "cause": "\(error.cause ?? "")"])
                 let isTheirs = exchange.fault != .ours
-                settle(call.url.origin) { [now = world.monotonicNanoseconds()] in isTheirs ? $0.failed(at: now) : $0.abandoned(at: now) }
+                settle(call) { [now = world.monotonicNanoseconds()] in isTheirs ? $0.failed(at: now) : $0.abandoned(at: now) }
                 throw error
             }
         }
@@ -141,6 +141,7 @@ public final class OutboundClient: Sendable {
     }
 
     private func admit(_ call: Call) throws(RegistryError) {
+        guard call.countsFailures else { return }
         let now = world.monotonicNanoseconds()
         let admission = breakers.withLock { $0[call.url.origin]?.admit(at: now) ?? .pass }
         guard case .refuse(let seconds) = admission else { return }
@@ -150,7 +151,9 @@ public final class OutboundClient: Sendable {
     }
 
     /// Only origins with something to remember are kept.
-    private func settle(_ origin: Origin, _ verdict: (inout Breaker) -> Void) {
+    private func settle(_ call: Call, _ verdict: (inout Breaker) -> Void) {
+        guard call.countsFailures else { return }
+        let origin = call.url.origin
         let opened = breakers.withLock { breakers in
             let old = breakers[origin]
             var breaker = old ?? Breaker(failuresMax: options.breakerFailuresMax, openSeconds: options.breakerOpenSeconds)

@@ -100,6 +100,8 @@ final class Transfer {
             setup.set(offset: CURLOPT_INFILESIZE_LARGE, length ?? -1)
         } else if call.method == .head {
             setup.set(CURLOPT_NOBODY, 1)
+        } else if call.method == .delete {
+            setup.set(CURLOPT_CUSTOMREQUEST, call.method.rawValue)
         } else if call.method != .get {
             // An empty body, announced as such.
             setup.set(CURLOPT_POST, 1)
