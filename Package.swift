@@ -142,7 +142,7 @@ let package = Package(
                 .nioCore, .httpTypes, .logging,
             ], beside: ["rest-facts.json"]),
         tests("ServerTests", ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .httpTypes, .logging, .crypto]),
-        tests("GranaryTests", ["granary", "Core", "TestSupport"]),
+        tests("GranaryTests", ["granary", "Core", "OrderedStore", "Parsing", "TestHouse", "TestSupport", .httpTypes, .logging]),
         tests("TidyTests", [], beside: ["ratchet.txt"]),
     ] + formats.map { room($0, in: "Frontends/\($0)", ["FrontendKit", "Parsing", "Core", .httpTypes, .nioCore]) }
         + formats.map {

@@ -49,9 +49,14 @@ extension Sweeper {
         return explanation
     }
 
-    private func words(for pin: Pin) async throws(RegistryError) -> String {
+    private func words(for pin: Pin) async throws(RegistryError) -> String { try await catalog.words(for: pin) }
+}
+
+extension Catalog {
+    /// What names a blob, for a human: `the artifact a/1/f of files`.
+    func words(for pin: Pin) async throws(RegistryError) -> String {
         func name(_ id: RepositoryID) async throws(RegistryError) -> String {
-            try await catalog.repository(id: id)?.key.text ?? "\(id)"
+            try await repository(id: id)?.key.text ?? "\(id)"
         }
         return switch pin.reason {
         case .asset(let id, let path): "the artifact \(path) of \(try await name(id))"

@@ -48,7 +48,7 @@ import Testing
 }
 
 /// The debug binary beside the test bundle.
-private enum Program {
+enum Program {
     static let path: String = {
         var buffer = [CChar](repeating: 0, count: 4096)
         let count = unsafe readlink("/proc/self/exe", &buffer, buffer.count)

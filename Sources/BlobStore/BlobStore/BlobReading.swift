@@ -93,7 +93,7 @@ extension BlobStore {
     }
 
     /// The file, whose header (or end) says that it holds this blob. Blocks.
-    private func opened(_ id: BlobID, at location: BlobLocation) throws(RegistryError) -> OpenedBlob {
+    func opened(_ id: BlobID, at location: BlobLocation) throws(RegistryError) -> OpenedBlob {
         let header: RecordHeader?
         let file: OpenFile?
         switch location.place {
@@ -114,7 +114,7 @@ extension BlobStore {
 
     // MARK: Verifying
 
-    private func checksums(of id: BlobID, _ blob: OpenedBlob) throws(RegistryError) -> [UInt8] {
+    func checksums(of id: BlobID, _ blob: OpenedBlob) throws(RegistryError) -> [UInt8] {
         let table = try Disk.read(blob.extent.file, at: blob.extent.offset + blob.extent.length, count: Int(blob.header.tableBytes))
         guard CRC32C.of(table) == blob.header.tableChecksum else { throw BlobStore.corrupt(id, "its checksums are damaged") }
         return table

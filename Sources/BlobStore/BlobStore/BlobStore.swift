@@ -38,6 +38,8 @@ public final class BlobStore: Sendable {
         public var verificationSeconds: Int64 = 24 * 3600
         /// Every read is checked: each slice before it leaves, the SHA-256 of a whole blob before its last slice does.
         public var isStrict = false
+        /// Opening changes nothing on disk, and nothing can be staged: for who checks a store or copies it.
+        public var isReadOnly = false
         public init() {}
     }
 
@@ -86,22 +88,24 @@ public final class BlobStore: Sendable {
         openFiles = OpenFiles(filesMax: OpenFiles.limit(options.openFilesMax))
         verified = VerifiedBlobs(blobsMax: options.verifiedBlobsMax, seconds: options.verificationSeconds, world: world)
         verification = SharedVerification(on: pool)
-        var madeDirectory = try Disk.makeDirectory(directory)
-        for name in ["segments", "blobs", "uploads"] {
-            madeDirectory = try Disk.makeDirectory(directory + "/" + name) || madeDirectory
-        }
-        if madeDirectory {
-            try Disk.synchronizeDirectory(directory)
-            try Disk.synchronizeDirectory(directory + "/..")
-        }
+        if !options.isReadOnly { try BlobStore.makeDirectories(in: directory) }
         blobs = BlobDirectory(at: directory + "/blobs")
         segments = try Segments(
-            in: directory + "/segments", bytesMax: options.segmentBytesMax, gauge: gauge, world: world, log: log
+            in: directory + "/segments", recovers: !options.isReadOnly, bytesMax: options.segmentBytesMax, gauge: gauge, world: world, log: log
         ) { entry, segment throws(RegistryError) in
             guard let row = try store.get(entry.id.bytes, in: .blobLocations) else { return false }
             return try BlobLocation(row) == BlobLocation(.segment(segment, offset: entry.offset), length: entry.length)
         }
-        uploads = try Uploads(in: directory + "/uploads", lifetimeSeconds: options.uploadLifetimeSeconds, log: log)
+        uploads = try Uploads(
+            in: directory + "/uploads", recovers: !options.isReadOnly, lifetimeSeconds: options.uploadLifetimeSeconds, log: log)
+    }
+
+    private static func makeDirectories(in directory: String) throws(RegistryError) {
+        var isNew = try Disk.makeDirectory(directory)
+        for name in ["segments", "blobs", "uploads"] { isNew = try Disk.makeDirectory(directory + "/" + name) || isNew }
+        guard isNew else { return }
+        try Disk.synchronizeDirectory(directory)
+        try Disk.synchronizeDirectory(directory + "/..")
     }
 
     /// Lets go of descriptors. What was committed is on disk already; staged bytes that were not are gone, as in a crash.
@@ -144,6 +148,7 @@ public final class BlobStore: Sendable {
 
     /// - Throws: `noSpace` when `count` more bytes would touch the reserve.
     func checkSpace(for count: Int64) throws(RegistryError) {
+        guard !options.isReadOnly else { throw RegistryError(.unavailable, subject: .store, reason: "the store is open for reading only") }
         let free = try Disk.freeBytes(at: directory)
         guard free - options.reserveBytes >= count else {
             throw RegistryError(

@@ -24,7 +24,7 @@ extension BlobStore {
     }
 
     /// A batch of bounded size at a time.
-    private func inSteps<Row: Sendable>(
+    func inSteps<Row: Sendable>(
         _ rows: [Row], _ change: @escaping @Sendable (Row, OrderedStore.Batch) -> Void
     ) async throws(RegistryError) {
         for start in stride(from: 0, to: rows.count, by: 4096) {

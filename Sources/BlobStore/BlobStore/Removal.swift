@@ -68,13 +68,7 @@ extension BlobStore {
 
     public func whereabouts(of id: BlobID) async throws(RegistryError) -> Whereabouts {
         let location = try await location(of: id)
-        let place: String? =
-            switch location?.place {
-            case .segment(let number, let offset): "segment \(number), offset \(offset)"
-            case .ownFile: "a file of its own"
-            case nil: nil
-            }
-        return Whereabouts(length: location?.length, place: place, isLeased: isLeased(id))
+        return Whereabouts(length: location?.length, place: location?.words, isLeased: isLeased(id))
     }
 
     /// Removes those of the blobs whose rows `forget` deletes durably. `forget` asks the question it is given of each blob last of all, where the

@@ -30,9 +30,9 @@ final class Segments: Sendable {
     private let isCommitted: @Sendable (SegmentEntry, _ segment: UInt64) throws(RegistryError) -> Bool
     private let state = Mutex(State())
 
-    /// Recovers: goes on behind the last record of the newest segment, and seals older ones that were left unsealed, in the background.
+    /// Recovers, unless it is told not to: goes on behind the last record of the newest segment, and seals older ones that were left unsealed, in the background.
     init(
-        in directory: String, bytesMax: Int64, gauge: ByteGauge, world: World, log: Logger,
+        in directory: String, recovers: Bool, bytesMax: Int64, gauge: ByteGauge, world: World, log: Logger,
         isCommitted: @escaping @Sendable (SegmentEntry, _ segment: UInt64) throws(RegistryError) -> Bool
     ) throws(RegistryError) {
         self.directory = directory
@@ -43,7 +43,7 @@ final class Segments: Sendable {
         self.isCommitted = isCommitted
         let numbers = try Segments.numbers(in: directory)
         var unsealed: [Segment] = []
-        for number in numbers {
+        for number in numbers where recovers {
             guard let file = try open(number), try SegmentIndex.trailer(of: file, number: number) == nil else { continue }
             unsealed.append(try recover(number, file))
         }

@@ -28,12 +28,12 @@ final class Uploads: Sendable {
     let lifetimeSeconds: Int64
     private let sessions = Mutex<[EntityID: UploadSession]>([:])
 
-    /// Finds the sessions of an earlier run, and removes what is left of others.
-    init(in directory: String, lifetimeSeconds: Int64, log: Logger) throws(RegistryError) {
+    /// Finds the sessions of an earlier run, and removes what is left of others; not when the store is only read.
+    init(in directory: String, recovers: Bool, lifetimeSeconds: Int64, log: Logger) throws(RegistryError) {
         self.directory = directory
         self.lifetimeSeconds = lifetimeSeconds
         var found: [EntityID: UploadSession] = [:]
-        let names = try Disk.names(in: directory)
+        let names = try recovers ? Disk.names(in: directory) : []
         var unreadable: Set<EntityID> = []
         for name in names where name.hasSuffix(".meta") {
             guard let id = EntityID(name.dropLast(5)) else { continue }

@@ -17,8 +17,11 @@ final class Database: @unchecked Sendable {
     private let plainReads: OpaquePointer
     private let cachedReads: OpaquePointer
     private let syncedWrites: OpaquePointer
+    /// Held by who only reads, since RocksDB then takes none.
+    private let lock: OpenFile?
 
     init(at path: String, families wanted: [OrderedStore.Family], options limits: OrderedStore.Options) throws(RegistryError) {
+        lock = try limits.isReadOnly ? Database.lock(path) : nil
         // Four shards: by default there are 64, and no block larger than a shard is ever kept.
         let shape: OpaquePointer = unsafe rocksdb_lru_cache_options_create()
         defer { unsafe rocksdb_lru_cache_options_destroy(shape) }
@@ -28,7 +31,7 @@ final class Database: @unchecked Sendable {
         options = unsafe Database.makeOptions(limits, cache: cache)
         let names = unsafe Database.familyNames(at: path, options: options, wanted: wanted.map(\.name))
         do throws(RegistryError) {
-            (handle, families) = try unsafe Database.open(path, names, options)
+            (handle, families) = try unsafe Database.open(path, names, options, isReadOnly: limits.isReadOnly)
         } catch {
             unsafe rocksdb_options_destroy(options)
             unsafe rocksdb_cache_destroy(cache)
@@ -110,7 +113,7 @@ final class Database: @unchecked Sendable {
     }
 
     private static func open(
-        _ path: String, _ names: [String], _ options: OpaquePointer
+        _ path: String, _ names: [String], _ options: OpaquePointer, isReadOnly: Bool
     ) throws(RegistryError) -> (
         OpaquePointer, [String: OpaquePointer]
     ) {
@@ -120,12 +123,17 @@ final class Database: @unchecked Sendable {
         let familyOptions = [OpaquePointer?](repeating: options, count: names.count)
         var handles = [OpaquePointer?](repeating: nil, count: names.count)
         var failure: UnsafeMutablePointer<CChar>?
-        let opened = unsafe rocksdb_open_column_families(options, path, Int32(names.count), pointers, familyOptions, &handles, &failure)
+        let opened: OpaquePointer? =
+            if isReadOnly {
+                unsafe rocksdb_open_for_read_only_column_families(
+                    options, path, Int32(names.count), pointers, familyOptions, &handles, 0, &failure)
+            } else {
+                unsafe rocksdb_open_column_families(options, path, Int32(names.count), pointers, familyOptions, &handles, &failure)
+            }
         if let failure = unsafe failure {
             let text = unsafe take(failure)
             if text.contains("While lock file") || text.contains("lock hold by") {
-                throw RegistryError(
-                    .unavailable, subject: .store, reason: "the data directory is in use by another process; stop it first", cause: text)
+                throw inUse(text)
             }
             throw error(text, while: "opening the store")
         }
@@ -133,6 +141,28 @@ final class Database: @unchecked Sendable {
         var families: [String: OpaquePointer] = [:]
         for (name, handle) in zip(names, handles) { families[name] = handle }
         return (opened, families)
+    }
+
+    private static func inUse(_ cause: String) -> RegistryError {
+        RegistryError(.unavailable, subject: .store, reason: "the data directory is in use by another process; stop it first", cause: cause)
+    }
+
+    /// The lock that who writes takes. A store that nobody opened since it was restored has no file for it, and nobody to keep out.
+    private static func lock(_ path: String) throws(RegistryError) -> OpenFile? {
+        guard access(path + "/CURRENT", F_OK) == 0 else {
+            throw RegistryError(.notFound, subject: .store, reason: "there is no store in this directory")
+        }
+        let descriptor = Glibc.open(path + "/LOCK", O_RDWR | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            guard errno == ENOENT else { throw error("open LOCK: errno \(errno)", while: "locking the store") }
+            return nil
+        }
+        let file = OpenFile(owning: descriptor)
+        var range = flock()
+        range.l_type = Int16(F_WRLCK)
+        range.l_whence = Int16(SEEK_SET)
+        guard unsafe fcntl(descriptor, F_SETLK, &range) == 0 else { throw inUse("fcntl F_SETLK: errno \(errno)") }
+        return file
     }
 
     // MARK: Reading

@@ -19,6 +19,8 @@ public final class OrderedStore: OrderedRows, Sendable {
         /// The write-ahead log, before the oldest family is flushed; bounds the time recovery takes.
         public var logBytesMax = 48 << 20
         public var openFilesMax: Int32 = 256
+        /// Nothing on disk is changed, not even by opening; what is committed fails. Other processes are kept out all the same.
+        public var isReadOnly = false
         public init() {}
     }
 
@@ -40,7 +42,7 @@ public final class OrderedStore: OrderedRows, Sendable {
     private let committer: Committer
 
     /// Opens the store in the directory `path`, which is made when missing (its parent is not).
-    /// - Throws: `unavailable` when another process has it open, `corrupt` when it is damaged.
+    /// - Throws: `unavailable` when another process has it open, `corrupt` when it is damaged, `notFound` when it is only to be read and is not there.
     public init(at path: String, families: [Family], options: Options = Options(), logger: Logger) throws(RegistryError) {
         let database = try Database(at: path, families: families, options: options)
         committer = Committer(logger: logger)

@@ -17,6 +17,8 @@ public final class RocksCatalog: HotCatalog {
     public struct Options: Sendable {
         /// Entries the log keeps at least; older ones go in small runs.
         public var logEntriesMax: UInt64 = 1_000_000
+        /// The store is only read: what is left of deleted repositories stays.
+        public var isReadOnly = false
         public init() {}
     }
 
@@ -41,7 +43,7 @@ public final class RocksCatalog: HotCatalog {
         let (head, held) = try await store.commit { batch throws(RegistryError) in try RocksCatalog.adopt(batch) }
         watch = HeadWatch(head: head)
         repositories.update(held)
-        clearing.start()
+        if !options.isReadOnly { clearing.start() }
     }
 
     private static func adopt(_ batch: OrderedStore.Batch) throws(RegistryError) -> (Revision, [RepositoryID: Held?]) {

@@ -1,0 +1,240 @@
+public import Core
+import OrderedStore
+
+// Looking for damage, piece by piece, so that who drives it can go on where it was. Nothing here writes, except `relocate`.
+
+/// What one page of the location index gave.
+public struct CheckedPage: Sendable {
+    public var findings: [Finding] = []
+    /// Where to go on; nil at the end.
+    public var last: BlobID?
+    public var blobs: [BlobID] = []
+    /// Blobs that were read, and their bytes.
+    public var readBlobs = 0
+    public var readBytes: Int64 = 0
+    /// To be looked for elsewhere on the disk.
+    public var damaged: Set<BlobID> = []
+}
+
+extension BlobStore {
+    // MARK: Files
+
+    /// Numbers of all segments, in order.
+    public func segmentNumbers() async throws(RegistryError) -> [UInt64] {
+        try await pool.run { [segments] () throws(RegistryError) in try Segments.numbers(in: segments.directory) }
+    }
+
+    /// The segment's header, the chain of its records, and its index: by headers alone.
+    public func check(segment number: UInt64) async throws(RegistryError) -> [Finding] {
+        try await pool.run { [self] () throws(RegistryError) in
+            guard let file = try Disk.openExisting(segments.path(number)) else { return [] }
+            return try BlobStore.check(file, number)
+        }
+    }
+
+    private static func check(_ file: OpenFile, _ number: UInt64) throws(RegistryError) -> [Finding] {
+        let place = "segment \(number)"
+        var findings: [Finding] = []
+        if SegmentHeader(try Disk.read(file, at: 0, count: SegmentHeader.bytes))?.number != number {
+            findings.append(Finding(.segmentHeader, place: place, "its header is damaged; records are found without it"))
+        }
+        let size = try Disk.status(of: file).size
+        let isSealed = try SegmentIndex.trailer(of: file, number: number) != nil
+        let end = try isSealed ? size - Int64(SegmentTrailer.bytes) : SegmentWalk.usedEnd(of: file)
+        var expected = Int64(SegmentHeader.bytes)
+        var hasIndex = false
+        let lastEnd = try SegmentWalk.records(of: file, number: number, upTo: end) { record in
+            if record.offset > expected {
+                findings.append(Finding(.segmentGap, place: place, "no record from \(expected) to \(record.offset)"))
+            }
+            expected = record.offset + record.header.footprint
+            if record.header.kind == .index { hasIndex = true }
+        }
+        if isSealed {
+            if try SegmentIndex.entries(of: file, number: number) == nil {
+                findings.append(Finding(.segmentIndex, place: place, "its index is damaged"))
+            }
+        } else if hasIndex {
+            findings.append(Finding(.segmentIndex, place: place, "it was sealed, and its end is damaged"))
+        } else if lastEnd < end {
+            findings.append(Finding(.tornTail, place: place, "unfinished from \(lastEnd) to \(end)"))
+        }
+        return findings
+    }
+
+    /// Files among the own files that are none, or that no row names.
+    public func check(shard: String) async throws(RegistryError) -> [Finding] {
+        try await pool.run { [self] () throws(RegistryError) in
+            var findings: [Finding] = []
+            for name in try Disk.names(in: "\(blobs.path)/\(shard)") {
+                let place = "blobs/\(shard)/\(name)"
+                let isLeftover = name.hasSuffix(BlobDirectory.replacementSuffix)
+                let hex = isLeftover ? String(name.dropLast(BlobDirectory.replacementSuffix.utf8.count)) : name
+                guard let id = Hex.decode(hex).flatMap({ BlobID(bytes: $0) }), id.hex == hex, BlobDirectory.shard(of: id) == shard else {
+                    findings.append(Finding(.unknownFile, place: place, "no file of a blob has such a name here"))
+                    continue
+                }
+                if isLeftover {
+                    findings.append(Finding(.orphan, blob: id, place: place, "left of replacing a damaged file"))
+                } else if try !hasOwnFileRow(id) {
+                    findings.append(Finding(.orphan, blob: id, place: place, "no location points to it"))
+                }
+            }
+            return findings
+        }
+    }
+
+    private func hasOwnFileRow(_ id: BlobID) throws(RegistryError) -> Bool {
+        guard let row = try index.get(id.bytes, in: .blobLocations) else { return false }
+        do throws(RegistryError) { return try BlobLocation(row).place == .ownFile } catch { return true }
+    }
+
+    /// Open upload sessions whose files do not make one.
+    public func checkUploads() async throws(RegistryError) -> [Finding] {
+        try await pool.run { [uploads] () throws(RegistryError) in
+            var findings: [Finding] = []
+            let names = Set(try Disk.names(in: uploads.directory))
+            for name in names.sorted() {
+                let place = "uploads/\(name)"
+                let parts = name.split(separator: ".")
+                guard parts.count == 2, EntityID(parts[0]) != nil, ["meta", "data", "tmp"].contains(parts[1]) else {
+                    findings.append(Finding(.unknownFile, place: place, "no upload has such a file"))
+                    continue
+                }
+                guard parts[1] == "meta" else {
+                    if parts[1] == "tmp" || !names.contains("\(parts[0]).meta") {
+                        findings.append(Finding(.orphan, place: place, "left of an upload; the next start removes it"))
+                    }
+                    continue
+                }
+                guard let meta = try Disk.openExisting("\(uploads.directory)/\(name)") else { continue }
+                let bytes = try Disk.read(meta, at: 0, count: Int(min(try Disk.status(of: meta).size, 1 << 20)))
+                guard let (_, length) = UploadHeader.decode(bytes) else {
+                    findings.append(Finding(.upload, place: place, "its header is damaged: the client must begin anew"))
+                    continue
+                }
+                let rest = bytes.count - length
+                if UploadRangeEntry.decodeAll(Array(bytes[length...])).count * UploadRangeEntry.bytes != rest {
+                    findings.append(Finding(.upload, place: place, "what it received is noted up to a damaged or unfinished entry only"))
+                }
+                if !names.contains("\(parts[0]).data") { findings.append(Finding(.upload, place: place, "its bytes are missing")) }
+            }
+            return findings
+        }
+    }
+
+    // MARK: Blobs
+
+    /// At most `limit` rows after a blob: each must decode and point to a record of its blob. Those that `reads` chooses are read to the end, and
+    /// must have their checksums and their SHA-256.
+    public func checkBlobs(
+        after: BlobID?, limit: Int, reading reads: @escaping @Sendable (BlobID) -> Bool
+    ) async throws(RegistryError) -> CheckedPage {
+        let rows = try await storedBlobs(after: after, limit: limit)
+        return try await pool.run { [self] () throws(RegistryError) in
+            var page = CheckedPage()
+            page.last = rows.last
+            page.blobs = (rows.blobs.map(\.id) + rows.damaged).sorted()
+            page.damaged = Set(rows.damaged)
+            for id in rows.damaged { page.findings.append(Finding(.locationRow, blob: id, place: "location index", "its location does not decode")) }
+            // In the order they lie in, so that a disk with a head reads on.
+            for blob in rows.blobs.sorted(by: { $0.location.isBefore($1.location) }) {
+                var kind = Finding.Kind.blobPlace
+                do throws(RegistryError) {
+                    try checkPlace(of: blob.id, at: blob.location)
+                    guard reads(blob.id) else { continue }
+                    kind = .blobBytes
+                    page.readBlobs += 1
+                    page.readBytes += blob.length
+                    try verifyWhole(blob.id, at: blob.location)
+                } catch {
+                    guard error.code == .corrupt else { throw error }
+                    page.findings.append(Finding(kind, blob: blob.id, place: blob.location.words, error.reason))
+                    page.damaged.insert(blob.id)
+                }
+            }
+            return page
+        }
+    }
+
+    /// Header and length, without the bytes. Blocks.
+    private func checkPlace(of id: BlobID, at location: BlobLocation) throws(RegistryError) {
+        let blob = try opened(id, at: location)
+        // Of a segment the record must lie inside; an own file's end was compared with its length already.
+        let end = blob.extent.offset + blob.extent.length + blob.header.tableBytes
+        guard try Disk.status(of: blob.extent.file).size >= end else { throw BlobStore.corrupt(id, "its file ends too early") }
+    }
+
+    /// Reads the blob once: its checksums and its SHA-256 must be right. Blocks.
+    func verifyWhole(_ id: BlobID, at location: BlobLocation) throws(RegistryError) {
+        let blob = try opened(id, at: location)
+        var expected = BinaryReader(try checksums(of: id, blob))
+        var hasher = MultiHasher(.sha256)
+        var done: Int64 = 0
+        while done < location.length {
+            let count = Int(min(Int64(SliceChecksums.sliceBytes), location.length - done))
+            let slice = try Disk.read(blob.extent.file, at: blob.extent.offset + done, count: count)
+            guard slice.count == count, CRC32C.of(slice) == (try expected.readUInt32()) else {
+                throw BlobStore.corrupt(id, "its bytes are damaged from \(done) to \(done + Int64(count))")
+            }
+            slice.withUnsafeBytes { unsafe hasher.update($0) }
+            done += Int64(count)
+        }
+        guard hasher.finish().first == id.digest else { throw BlobStore.corrupt(id, "its bytes are not the ones it is named after") }
+    }
+
+    // MARK: Repair
+
+    /// Looks on the whole disk for undamaged copies of the blobs, read to the end, and points their rows at them. Nothing else is changed.
+    /// - Returns: the blobs that are whole again.
+    public func relocate(_ wanted: Set<BlobID>) async throws(RegistryError) -> Set<BlobID> {
+        guard !wanted.isEmpty else { return [] }
+        let found = try await pool.run { [self] () throws(RegistryError) in try copies(of: wanted) }
+        try await inSteps(Array(found)) { row, batch in batch.put(row.key.bytes, row.value.encoded, in: .blobLocations) }
+        return Set(found.keys)
+    }
+
+    private func copies(of wanted: Set<BlobID>) throws(RegistryError) -> [BlobID: BlobLocation] {
+        var found: [BlobID: BlobLocation] = [:]
+        func consider(_ id: BlobID, _ location: BlobLocation) throws(RegistryError) {
+            guard wanted.contains(id), found[id] == nil else { return }
+            do throws(RegistryError) {
+                try verifyWhole(id, at: location)
+                found[id] = location
+            } catch { if error.code != .corrupt { throw error } }
+        }
+        try segments.writeOut()
+        for number in try Segments.numbers(in: segments.directory) {
+            guard let file = try Disk.openExisting(segments.path(number)) else { continue }
+            try SegmentWalk.records(of: file, number: number, upTo: try SegmentWalk.usedEnd(of: file)) { record throws(RegistryError) in
+                guard record.header.kind == .blob else { return }
+                try consider(record.header.id, BlobLocation(.segment(number, offset: record.offset), length: record.header.length))
+            }
+        }
+        try blobs.blobs { id throws(RegistryError) in
+            guard wanted.contains(id), let file = try Disk.openExisting(blobs.path(of: id)), let trailer = try OwnFile.trailer(of: file) else {
+                return
+            }
+            try consider(id, BlobLocation(.ownFile, length: trailer.length))
+        }
+        return found
+    }
+}
+
+extension BlobLocation {
+    var words: String {
+        switch place {
+        case .segment(let number, let offset): "segment \(number), offset \(offset)"
+        case .ownFile: "a file of its own"
+        }
+    }
+
+    /// The order in which blobs lie: own files last, as they come.
+    func isBefore(_ other: BlobLocation) -> Bool {
+        switch (place, other.place) {
+        case (.segment(let number, let offset), .segment(let another, let far)): (number, offset) < (another, far)
+        case (.segment, .ownFile): true
+        case (.ownFile, _): false
+        }
+    }
+}
