@@ -67,28 +67,26 @@ struct ArchiveIndexing: Indexing {
         let shape = ArchiveShape(of: edition, streams.map(\.name), context.settings)
         guard shape.exists else { return [] }
         let plain = "text/plain; charset=utf-8"
-        // No xz: the engine's is several streams end to end, of which apt 2.6 reads the first.
-        let encodings: [IndexDocument.Encoding] = [.identity, .gzip]
         var documents: [IndexDocument] = []
         for component in shape.components {
             for architecture in shape.architectures + [Stream.all] {
                 let own = Stream.binary(component, architecture)
                 let streams = architecture == Stream.all ? [own] : [own, Stream.binary(component, Stream.all)]
-                documents.append(IndexDocument("\(own)/Packages", contentType: plain, encodings: encodings, streams: streams))
+                documents.append(IndexDocument("\(own)/Packages", contentType: plain, streams: streams))
                 let lists = architecture == Stream.all ? [architecture] : [architecture, Stream.all]
                 documents.append(
                     IndexDocument(
-                        "\(component)/Contents-\(architecture)", contentType: plain, encodings: encodings,
+                        "\(component)/Contents-\(architecture)", contentType: plain,
                         streams: lists.map { Stream.contents(component, $0) }))
                 guard shape.hasInstaller(component), architecture != Stream.all else { continue }
                 let installer = Stream.installer(component, architecture)
                 documents.append(
                     IndexDocument(
-                        "\(installer)/Packages", contentType: plain, encodings: encodings,
+                        "\(installer)/Packages", contentType: plain,
                         streams: [installer, Stream.installer(component, Stream.all)]))
             }
             documents.append(
-                IndexDocument("\(component)/source/Sources", contentType: plain, encodings: encodings, streams: [Stream.source(component)]))
+                IndexDocument("\(component)/source/Sources", contentType: plain, streams: [Stream.source(component)]))
         }
         return documents
     }

@@ -2,8 +2,8 @@ import CLzma
 import CZlib
 public import Core
 
-/// Bytes compressed in one call, reproducibly: equal bytes, equal result, no name and no time inside. Results laid end to end are a file whose
-/// content is the inputs end to end (RFC 1952 section 2.2; the .xz file format, section 2).
+/// Bytes compressed in one call, reproducibly: equal bytes, equal result, no name and no time inside. Results can be joined without compressing
+/// anything again: gzip members as they are (RFC 1952 section 2.2), .xz blocks between a header and a trailer.
 public enum Compression {
     /// One gzip member.
     /// - Parameter level: 1 (fast) to 9.
@@ -32,28 +32,86 @@ public enum Compression {
         return result
     }
 
-    /// One .xz stream.
+    /// A block of an .xz stream: blocks laid end to end between `xzHeader` and `xzTrailer(of:)` are one stream, whose content is the inputs end
+    /// to end (the .xz file format, section 3). Readers that stop after the first stream, as apt does, read all of it.
+    public struct XzBlock: Sendable {
+        public let bytes: [UInt8]
+        public let sizes: Sizes
+
+        /// What the stream's index says of a block.
+        public struct Sizes: Sendable, Hashable {
+            fileprivate let unpadded: UInt64
+            fileprivate let content: UInt64
+        }
+    }
+
+    /// The first bytes of every stream of ours: its check is CRC-64.
+    public static let xzHeader: [UInt8] = {
+        var flags = streamFlags
+        var bytes = [UInt8](repeating: 0, count: Int(LZMA_STREAM_HEADER_SIZE))
+        let code = unsafe lzma_stream_header_encode(&flags, &bytes)
+        precondition(code == LZMA_OK, "a stream's header can be written")
+        return bytes
+    }()
+
     /// - Parameter preset: 0 (fast) to 9. Memory follows the input's length, not the preset.
-    public static func xz(_ bytes: [UInt8], preset: UInt32 = 6) throws(RegistryError) -> [UInt8] {
+    public static func xzBlock(_ bytes: [UInt8], preset: UInt32 = 6) throws(RegistryError) -> XzBlock {
         var options = lzma_options_lzma()
         guard lzma_lzma_preset(&options, preset) == 0 else { throw failure("xz", "no such preset: \(preset)") }
         // A dictionary larger than the input is memory to clear for nothing; 4 KiB is the least.
-        let needed = UInt32(clamping: max(bytes.count, 4096))
-        options.dict_size = min(options.dict_size, needed)
+        options.dict_size = min(options.dict_size, UInt32(clamping: max(bytes.count, 4096)))
+        var block = lzma_block()
+        block.check = LZMA_CHECK_CRC64
         var code = LZMA_OK
         let result = unsafe withUnsafeMutablePointer(to: &options) { options in
             var filters = unsafe [
                 lzma_filter(id: filterLZMA2, options: UnsafeMutableRawPointer(options)), lzma_filter(id: filterEnd, options: nil),
             ]
-            return [UInt8](unsafeUninitializedCapacity: lzma_stream_buffer_bound(bytes.count)) { output, count in
-                code = unsafe bytes.withUnsafeBufferPointer { input in
-                    unsafe lzma_stream_buffer_encode(
-                        &filters, LZMA_CHECK_CRC64, nil, input.baseAddress, input.count, output.baseAddress, &count, output.count)
+            return unsafe filters.withUnsafeMutableBufferPointer { filters in
+                unsafe block.filters = filters.baseAddress
+                defer { unsafe block.filters = nil }
+                return [UInt8](unsafeUninitializedCapacity: lzma_block_buffer_bound(bytes.count)) { output, count in
+                    code = unsafe bytes.withUnsafeBufferPointer { input in
+                        unsafe lzma_block_buffer_encode(&block, nil, input.baseAddress, input.count, output.baseAddress, &count, output.count)
+                    }
                 }
             }
         }
-        guard code == LZMA_OK else { throw failure("xz", "lzma_stream_buffer_encode: \(code.rawValue)") }
-        return result
+        guard code == LZMA_OK else { throw failure("xz", "lzma_block_buffer_encode: \(code.rawValue)") }
+        return XzBlock(bytes: result, sizes: .init(unpadded: lzma_block_unpadded_size(&block), content: UInt64(bytes.count)))
+    }
+
+    /// What ends a stream of these blocks: their index, and the footer.
+    public static func xzTrailer(of blocks: [XzBlock.Sizes]) throws(RegistryError) -> [UInt8] {
+        guard let index = unsafe lzma_index_init(nil) else { throw failure("xz", "lzma_index_init") }
+        defer { unsafe lzma_index_end(index, nil) }
+        for block in blocks {
+            let code = unsafe lzma_index_append(index, nil, block.unpadded, block.content)
+            guard code == LZMA_OK else { throw failure("xz", "lzma_index_append: \(code.rawValue)") }
+        }
+        let indexBytes = Int(unsafe lzma_index_size(index))
+        var bytes = [UInt8](repeating: 0, count: indexBytes + Int(LZMA_STREAM_HEADER_SIZE))
+        var (flags, count, code) = (streamFlags, 0, LZMA_OK)
+        flags.backward_size = lzma_vli(indexBytes)
+        bytes.withUnsafeMutableBufferPointer { output in
+            code = unsafe lzma_index_buffer_encode(index, output.baseAddress, &count, indexBytes)
+            guard code == LZMA_OK, let base = output.baseAddress else { return }
+            code = unsafe lzma_stream_footer_encode(&flags, base + indexBytes)
+        }
+        guard code == LZMA_OK else { throw failure("xz", "the end of a stream: \(code.rawValue)") }
+        return bytes
+    }
+
+    /// One .xz stream, of one block.
+    public static func xz(_ bytes: [UInt8], preset: UInt32 = 6) throws(RegistryError) -> [UInt8] {
+        let block = try xzBlock(bytes, preset: preset)
+        return xzHeader + block.bytes + (try xzTrailer(of: [block.sizes]))
+    }
+
+    private static var streamFlags: lzma_stream_flags {
+        var flags = lzma_stream_flags()
+        flags.check = LZMA_CHECK_CRC64
+        return flags
     }
 
     // LZMA_FILTER_LZMA2 and LZMA_VLI_UNKNOWN, which are macros with casts.

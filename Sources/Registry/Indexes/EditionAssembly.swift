@@ -69,18 +69,22 @@ struct EditionAssembly {
             }
         }
         let (pack, meter) = (state.pack, meter)
-        let pieces = try await workers.map(tasks) { task throws(RegistryError) -> Piece in
+        let pieces = try await workers.map(tasks) { task throws(RegistryError) -> EncodedPiece in
             meter.add { $0.fragmentsCompressed += 1 }
-            return try pack.append(try EditionAssembly.encode(try pack.bytes(of: task.raw), task.encoding))
+            return try EditionAssembly.encode(try pack.bytes(of: task.raw), task.encoding, to: pack)
         }
         for (task, piece) in zip(tasks, pieces) { state.streams[task.stream]?.fragments[task.index].keep(piece, as: task.encoding) }
     }
 
-    private static func encode(_ bytes: [UInt8], _ encoding: IndexDocument.Encoding) throws(RegistryError) -> [UInt8] {
+    private static func encode(
+        _ bytes: [UInt8], _ encoding: IndexDocument.Encoding, to pack: IndexPack
+    ) throws(RegistryError) -> EncodedPiece {
         switch encoding {
-        case .identity: bytes
-        case .gzip: try Compression.gzip(bytes)
-        case .xz: try Compression.xz(bytes, preset: xzPreset)
+        case .identity: return EncodedPiece(piece: try pack.append(bytes))
+        case .gzip: return EncodedPiece(piece: try pack.append(try Compression.gzip(bytes)))
+        case .xz:
+            let block = try Compression.xzBlock(bytes, preset: xzPreset)
+            return EncodedPiece(piece: try pack.append(block.bytes), block: block.sizes)
         }
     }
 
@@ -100,7 +104,7 @@ struct EditionAssembly {
             let (entries, bytes) = (summaries.reduce(0) { $0 + $1.entries }, summaries.reduce(0) { $0 + $1.bytes })
             let fragments = summaries.flatMap { state.streams[StreamName(edition: name, stream: $0.name)]?.fragments ?? [] }
             for form in document.forms {
-                var pieces: [Piece] = []
+                var pieces: [EncodedPiece] = []
                 func frame(_ bytes: [UInt8]) throws(RegistryError) {
                     if !bytes.isEmpty { pieces.append(try framing(bytes, form.encoding, &state)) }
                 }
@@ -111,8 +115,12 @@ struct EditionAssembly {
                 }
                 try frame(document.footer(entries, bytes))
                 // Nothing at all is still a file of its encoding.
-                if pieces.isEmpty, form.encoding != .identity { pieces.append(try framing([], form.encoding, &state)) }
-                plans.append(Plan(form: form, pieces: pieces))
+                if pieces.isEmpty, form.encoding == .gzip { pieces.append(try framing([], .gzip, &state)) }
+                if form.encoding == .xz {
+                    pieces.insert(try framing(Compression.xzHeader, .identity, &state), at: 0)
+                    pieces.append(try framing(try Compression.xzTrailer(of: pieces.compactMap(\.block)), .identity, &state))
+                }
+                plans.append(Plan(form: form, pieces: pieces.map(\.piece)))
             }
         }
         return plans
@@ -120,10 +128,10 @@ struct EditionAssembly {
 
     private func framing(
         _ bytes: [UInt8], _ encoding: IndexDocument.Encoding, _ state: inout IndexState
-    ) throws(RegistryError) -> Piece {
+    ) throws(RegistryError) -> EncodedPiece {
         let key = IndexState.Framing(bytes: bytes, encoding: encoding)
         if let known = state.framing[key] { return known }
-        let piece = try state.pack.append(try EditionAssembly.encode(bytes, encoding))
+        let piece = try EditionAssembly.encode(bytes, encoding, to: state.pack)
         state.framing[key] = piece
         return piece
     }

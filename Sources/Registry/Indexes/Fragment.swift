@@ -1,5 +1,6 @@
 import Core
 import FrontendKit
+import Parsing
 
 /// What one package has in one stream: its entries, joined by the format's separator.
 struct PackageRun: Sendable, Hashable {
@@ -24,6 +25,15 @@ struct PackageRun: Sendable, Hashable {
     func netBytes(separator: [UInt8]) -> Int64 { Int64(bytes.count - separator.count * (entries - 1)) }
 }
 
+/// A piece as a document of that encoding takes it up.
+struct EncodedPiece: Sendable, Hashable {
+    let piece: Piece
+    /// Of an .xz block.
+    var block: Compression.XzBlock.Sizes?
+
+    func moved(_ move: (Piece) -> Piece) -> EncodedPiece { EncodedPiece(piece: move(piece), block: block) }
+}
+
 /// Some 256 packages' runs of one stream, kept raw and, once a document wants them so, compressed.
 struct Fragment: Sendable, Hashable {
     let first: PackageName
@@ -32,18 +42,18 @@ struct Fragment: Sendable, Hashable {
     let bytes: Int64
     let directory: Piece
     let raw: Piece
-    var gzip: Piece?
-    var xz: Piece?
+    var gzip: EncodedPiece?
+    var xz: EncodedPiece?
 
-    func piece(_ encoding: IndexDocument.Encoding) -> Piece? {
+    func piece(_ encoding: IndexDocument.Encoding) -> EncodedPiece? {
         switch encoding {
-        case .identity: raw
+        case .identity: EncodedPiece(piece: raw)
         case .gzip: gzip
         case .xz: xz
         }
     }
 
-    mutating func keep(_ piece: Piece, as encoding: IndexDocument.Encoding) {
+    mutating func keep(_ piece: EncodedPiece, as encoding: IndexDocument.Encoding) {
         switch encoding {
         case .identity: break
         case .gzip: gzip = piece

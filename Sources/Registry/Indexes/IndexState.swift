@@ -99,8 +99,8 @@ struct IndexState: Sendable {
     var editions: [String: EditionState] = [:]
     /// Editions that were asked for and that the format does not know.
     var absent: [String: EditionBasis] = [:]
-    /// Headers, separators and footers as pieces.
-    var framing: [Framing: Piece] = [:]
+    /// Headers, separators and footers as pieces, and what begins and ends an .xz stream.
+    var framing: [Framing: EncodedPiece] = [:]
 
     init(pack: IndexPack) { self.pack = pack }
 
@@ -121,9 +121,9 @@ struct IndexState: Sendable {
     private static let slackBytes: Int64 = 16 << 20
 
     private var pieces: Set<Piece> {
-        var pieces = Set(framing.values)
+        var pieces = Set(framing.values.map(\.piece))
         for fragment in streams.values.flatMap(\.fragments) {
-            for piece in [fragment.directory, fragment.raw, fragment.gzip, fragment.xz] {
+            for piece in [fragment.directory, fragment.raw, fragment.gzip?.piece, fragment.xz?.piece] {
                 if let piece { pieces.insert(piece) }
             }
         }
@@ -147,10 +147,10 @@ struct IndexState: Sendable {
             streams[name]?.fragments = stream.fragments.map { fragment in
                 Fragment(
                     first: fragment.first, entries: fragment.entries, bytes: fragment.bytes, directory: now(fragment.directory),
-                    raw: now(fragment.raw), gzip: fragment.gzip.map(now), xz: fragment.xz.map(now))
+                    raw: now(fragment.raw), gzip: fragment.gzip?.moved(now), xz: fragment.xz?.moved(now))
             }
         }
-        framing = framing.mapValues(now)
+        framing = framing.mapValues { $0.moved(now) }
         for (name, edition) in editions {
             editions[name]?.generations = edition.generations.map { generation in
                 Generation(

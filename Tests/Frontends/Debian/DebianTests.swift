@@ -66,7 +66,7 @@ import Testing
         #expect(await bench.get("dists/stable/main/Contents-amd64").text == "usr/bin/demo  misc/demo\n")
         let release = try Deb822.one(await bench.get("dists/stable/Release").body)
         let lines = release.field("SHA256")?.lines ?? []
-        #expect(lines.count == 10)
+        #expect(lines.count == 15)
         for line in lines {
             let words = line.split(separator: " ")
             let direct = await bench.get("dists/stable/\(words[2])")

@@ -29,6 +29,9 @@ check "a user without the right is refused" status 403 -u "reader:$user_password
 check "the key is handed out" fetch_key "$scratch/deb.asc" "$debian/deb/gpg-key.asc"
 make_apt local "deb [signed-by=$scratch/deb.asc] $debian/deb stable main"
 check "apt updates, trusting that key alone" apt local update
+expands_to() { curl -sSf "$1" | "$2" -dc | cmp - <(curl -sSf "$3"); }
+packages=$debian/deb/dists/stable/main/binary-amd64/Packages
+check "indexes are there as gzip and as xz" all expands_to "$packages.gz" gzip "$packages" -- expands_to "$packages.xz" xz "$packages"
 check "apt takes indexes by hash" grep -q '"GET".*"status":"200".*by-hash/SHA256' "$server_log"
 check "apt installs packages of every compression, and one for all architectures" apt local install hello-granary everywhere-granary squeezed-granary gzipped-granary liblib-granary rest-granary
 check "what it installed is what was put" all holds local hello-granary 1.0-1 -- holds local squeezed-granary 1:3.0 -- holds local everywhere-granary 2.0
