@@ -67,13 +67,13 @@ let package = Package(
 
         // Bytes.
         .target(name: "CBlobStore", path: "Sources/BlobStore/CBlobStore"),
-        room("BlobStore", in: "BlobStore/BlobStore", ["CBlobStore", "Core", "OrderedStore", .nioCore, .logging]),
+        room("BlobStore", in: "BlobStore/BlobStore", ["CBlobStore", "CZstd", "Core", "OrderedStore", .nioCore, .logging]),
 
         // The contract, the readers, the formats.
         room("FrontendKit", in: "Frontends/Kit", ["Core", .httpTypes, .nioCore]),
         library("CZlib", in: "Frontends/CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
         library("CLzma", in: "Frontends/CLzma", pkgConfig: "liblzma", apt: "liblzma-dev"),
-        library("CZstd", in: "Frontends/CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
+        library("CZstd", in: "CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
         room("Parsing", in: "Frontends/Parsing", ["CLzma", "CZlib", "CZstd", "Core", .nioCore]),
 
         // The outgoing client.

@@ -33,6 +33,7 @@ public final class Registry: Sendable {
         /// What signs the documents of editions.
         public var signing = Signing.none
         public var sweep = SweepOptions()
+        public var chunker = ChunkerOptions()
         /// The keys behind it, for who rotates them.
         public var signingKeys: SigningKeys?
         public init(baseURL: BaseURL) { self.baseURL = baseURL }
@@ -61,6 +62,7 @@ public final class Registry: Sendable {
     /// Files served since the server started, by asset; `flushDownloads` brings them to the catalog.
     public let downloads: DownloadCounter
     public let sweeper: Sweeper
+    public let chunker: Chunker
 
     public init(
         catalog: any Catalog, blobs: BlobStore, access: Access, outbound: OutboundClient, frontends: [any Frontend], workers: BlockingPool,
@@ -84,6 +86,16 @@ public final class Registry: Sendable {
         recency = Recency(catalog: catalog)
         downloads = DownloadCounter(catalog: catalog, world: world)
         sweeper = Sweeper(catalog: catalog, blobs: blobs, options: options.sweep, world: world, log: log)
+        chunker = Chunker(blobs: blobs, options: options.chunker) { [catalog, frontends, log] blob in
+            do throws(RegistryError) {
+                return try await Registry.chunkProfile(of: blob, catalog) { name in
+                    frontends.contains { $0.format.isCache && $0.format.answers(to: name) }
+                }
+            } catch {
+                log.warning("what names a blob cannot be read", metadata: ["blob": "\(blob)", "error": "\(error)"])
+                return .general
+            }
+        }
         for frontend in frontends { RouteTable.check(frontend) }
     }
 

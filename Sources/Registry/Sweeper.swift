@@ -102,7 +102,8 @@ public final class Sweeper: Sendable {
             options.isDryRun ? "sweep, dry run: nothing was changed" : "sweep",
             metadata: [
                 "blobs": "\(tally.blobs)", "removed": "\(tally.removedBlobs)", "removedBytes": "\(tally.removedBytes)",
-                "waiting": "\(tally.waitingBlobs)", "orphans": "\(tally.orphans)", "segmentsRemoved": "\(tally.segmentsRemoved)",
+                "waiting": "\(tally.waitingBlobs)", "orphans": "\(tally.orphans)",
+                "chunks": "\(tally.removedChunks)", "segmentsRemoved": "\(tally.segmentsRemoved)",
                 "moved": "\(tally.movedBlobs)", "movedBytes": "\(tally.movedBytes)", "freedBytes": "\(tally.freedBytes)",
                 "damaged": "\(tally.damagedBlobs)", "complete": "\(report.isComplete)",
                 "milliseconds": "\(report.ended.milliseconds - started.milliseconds)",
@@ -159,6 +160,7 @@ public final class Sweeper: Sendable {
             var liveness = SegmentLiveness()
             try await sweepBlobs(&tally, &liveness)
             try await sweepFiles(&tally)
+            if !Task.isCancelled { tally += try await blobs.sweepChunks(dryRun: options.isDryRun) }
             try await sweepSegments(sealed, &tally, liveness)
         }
 
@@ -238,7 +240,7 @@ public final class Sweeper: Sendable {
             compaction.bytesPerSecondMax = options.bytesPerSecondMax
             compaction.isDryRun = options.isDryRun
             // A dry run has deleted nothing: it counts what its walk would leave.
-            let liveness = options.isDryRun ? walked : try await blobs.segmentLiveness()
+            let liveness = options.isDryRun ? try await blobs.withChunks(walked) : try await blobs.segmentLiveness()
             for segment in sealed where !Task.isCancelled { tally += try await blobs.sweepSegment(segment, liveness, compaction) }
         }
     }

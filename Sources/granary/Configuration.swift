@@ -32,6 +32,9 @@ struct Configuration: Sendable {
     var segmentBytesMax: Int64 = 256 << 20
     var verifyWindowHours: Int64 = 24
     var strictReads = false
+    var chunking = true
+    var chunkDelaySeconds: Int64 = 60
+    var chunkBytesPerSecondMax: Int64 = 32 << 20
     var sweepIntervalMinutes: Int64 = 60
     var sweepGraceMinutes: Int64 = 60
     var sweepLivePercentMin = 50

@@ -72,6 +72,7 @@ enum Running {
         options.allowedCIDRs = configuration.outboundAllowedCIDRs
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         options.sweep = configuration.sweepOptions
+        options.chunker = configuration.chunkerOptions
         let keys = SigningKeys(catalog: catalog, sealer: sealer, library: .openPGP, world: world)
         options.signing = keys.signing
         options.signingKeys = keys
@@ -84,6 +85,7 @@ enum Running {
         publish(metrics, store: store, blobs: blobs, counters: counters)
         publish(metrics, outbound)
         registry.sweeper.publish(metrics)
+        registry.publishChunks(metrics)
         metrics.gauge("granary_evicted_entries_total", help: "Assets evicted from caches.") { Double(registry.evicted.entries) }
         metrics.gauge("granary_evicted_bytes_total", help: "Logical bytes evicted from caches.") { Double(registry.evicted.bytes) }
 
@@ -108,6 +110,7 @@ enum Running {
             group.addTask { await registry.expireUploads() }
             group.addTask { await registry.flushDownloads() }
             group.addTask { await registry.sweeper.runOnSchedule() }
+            group.addTask { await registry.chunker.run() }
             group.addTask { await registry.tendCaches() }
             let signal = await Signals.next()
             log.notice("granary stops", metadata: ["signal": "\(signal)"])
@@ -165,5 +168,15 @@ enum Running {
             metrics.gauge(name, help: help, labels: [("status", "\(digit)xx")]) { Double(outbound.requests.answered[digit - 1]) }
         }
         metrics.gauge(name, help: help, labels: [("status", "none")]) { Double(outbound.requests.failed) }
+    }
+}
+
+extension Configuration {
+    fileprivate var chunkerOptions: ChunkerOptions {
+        var options = ChunkerOptions()
+        options.isOn = chunking
+        options.delaySeconds = chunkDelaySeconds
+        options.bytesPerSecondMax = chunkBytesPerSecondMax
+        return options
     }
 }

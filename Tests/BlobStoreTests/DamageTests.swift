@@ -10,7 +10,8 @@ import Testing
     private func path(_ fixture: Fixture, _ id: BlobID) throws -> (String, Int64, BlobLocation) {
         let location = try #require(try fixture.locations()[id])
         switch location.place {
-        case .segment(let number, let offset): return (fixture.directory.file("data/segments/" + Segment.fileName(number)), offset, location)
+        case .segment(let number, let offset), .recipe(let number, let offset, _):
+            return (fixture.directory.file("data/segments/" + Segment.fileName(number)), offset, location)
         case .ownFile: return (fixture.directory.file("data/blobs/\(id.hex.prefix(2))/\(id.hex)"), 0, location)
         }
     }

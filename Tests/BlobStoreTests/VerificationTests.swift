@@ -125,7 +125,7 @@ extension Fixture {
     func place(of id: BlobID) throws -> (path: String, firstByte: Int64) {
         guard let location = try locations()[id] else { throw RegistryError(.notFound, subject: .blob(id.description), reason: "no row") }
         return switch location.place {
-        case .segment(let number, _): (directory.file("data/segments/" + Segment.fileName(number)), location.firstByte)
+        case .segment(let number, _), .recipe(let number, _, _): (directory.file("data/segments/" + Segment.fileName(number)), location.firstByte)
         case .ownFile: (directory.file("data/blobs/\(id.hex.prefix(2))/\(id.hex)"), 0)
         }
     }

@@ -4,7 +4,8 @@ import NIOCore
 import OrderedStore
 
 extension BlobStore {
-    /// The blob's bytes, verified: small ones every time, large ones once since the start and not too long ago; in strict mode as they are read.
+    /// The blob's bytes, verified: small ones every time, large ones once since the start and not too long ago; those in chunks, and in strict
+    /// mode all large ones, as they are read.
     /// - Returns: nil when there is no such blob.
     /// - Throws: `corrupt`, naming the blob, when its bytes are damaged or missing.
     public func content(of id: BlobID) async throws(RegistryError) -> BlobContent? { try await content(of: id, isKept: false) }
@@ -12,7 +13,9 @@ extension BlobStore {
     /// - Parameter isKept: other bytes are dropped in favour of these, so they are verified now, whether or not somebody reads them.
     func content(of id: BlobID, isKept: Bool) async throws(RegistryError) -> BlobContent? {
         while let location = try await location(of: id) {
-            do throws(RegistryError) { return try await verifiedContent(of: id, at: location, isKept: isKept) } catch {
+            do throws(RegistryError) {
+                if let content = try await verifiedContent(of: id, at: location, isKept: isKept) { return content }
+            } catch {
                 guard error.code == .corrupt else { throw error }
                 // Between the two looks the sweep may have moved the blob, or taken it away: that is no damage.
                 guard try await self.location(of: id) == location else { continue }
@@ -23,23 +26,35 @@ extension BlobStore {
         return nil
     }
 
-    private func verifiedContent(of id: BlobID, at location: BlobLocation, isKept: Bool) async throws(RegistryError) -> BlobContent {
+    /// - Returns: nil when the blob is not where it was.
+    private func verifiedContent(of id: BlobID, at location: BlobLocation, isKept: Bool) async throws(RegistryError) -> BlobContent? {
         if location.length <= BlobStore.readInMemoryBytesMax {
             let content = try await pool.run { [self] () throws(RegistryError) in try readWhole(id, at: location, isWaiting: true) }
             guard let content else { preconditionFailure("a read that may wait gives the blob") }
             return content
         }
-        if (isKept || !options.isStrict) && !verified.contains(id) {
+        if (isKept || (location.isWhole && !options.isStrict)) && !verified.contains(id) {
             try await verification.run(id) { [self] () throws(RegistryError) in
                 try verify(id, at: location)
                 verified.insert(id)
             }
         }
+        if !location.isWhole { return try await chunkedContent(of: id, at: location) }
         return try await pool.run { [self] () throws(RegistryError) in
             let blob = try opened(id, at: location)
             guard options.isStrict else { return BlobContent(.extents([blob.extent])) }
             return BlobContent(.streamed(try CheckedBlob(id, in: blob.extent, table: try checksums(of: id, blob), pool: pool)))
         }
+    }
+
+    private func chunkedContent(of id: BlobID, at location: BlobLocation) async throws(RegistryError) -> BlobContent? {
+        let blob = try await pool.run { [self] () throws(RegistryError) in try chunked(id, at: location) }
+        // Known to be in use now: if there still is a row, no sweep of chunks can have missed that.
+        guard try await self.location(of: id) != nil else {
+            recipes.forget(id)
+            return nil
+        }
+        return BlobContent(.streamed(blob))
     }
 
     /// As `content(of:)`, from memory alone: fit for an event loop. Never waits for a disk.
@@ -57,6 +72,7 @@ extension BlobStore {
             }
             return .found(content)
         }
+        if !location.isWhole { return recipes.find(id).map { .found(BlobContent(.streamed($0))) } ?? .unknown }
         guard !options.isStrict, verified.contains(id), let file = openFiles.cached(name(of: id, at: location)) else { return .unknown }
         return .found(BlobContent(.extents([Extent(file: file, offset: location.firstByte, length: location.length)])))
     }
@@ -80,7 +96,7 @@ extension BlobStore {
 
     private func name(of id: BlobID, at location: BlobLocation) -> OpenFiles.Name {
         switch location.place {
-        case .segment(let number, _): .segment(number)
+        case .segment(let number, _), .recipe(let number, _, _): .segment(number)
         case .ownFile: .ownFile(id)
         }
     }
@@ -97,7 +113,7 @@ extension BlobStore {
         let header: RecordHeader?
         let file: OpenFile?
         switch location.place {
-        case .segment(let number, let offset):
+        case .segment(let number, let offset), .recipe(let number, let offset, _):
             file = try openFiles.open(.segment(number), at: segments.path(number))
             header = try file.flatMap { file throws(RegistryError) in
                 let header = RecordHeader(try Disk.read(file, at: offset, count: RecordHeader.bytes))
@@ -120,8 +136,9 @@ extension BlobStore {
         return table
     }
 
-    /// Reads the blob once, slice by slice. Blocks.
+    /// Reads the blob once, slice by slice or chunk by chunk. Blocks.
     func verify(_ id: BlobID, at location: BlobLocation) throws(RegistryError) {
+        if !location.isWhole { return try verifyChunks(id, at: location) }
         let blob = try opened(id, at: location)
         let file = blob.extent.file
         var expected = BinaryReader(try checksums(of: id, blob))
@@ -144,14 +161,14 @@ extension BlobStore {
         let before: Int  // header bytes in front of the blob
         let start: Int64
         switch location.place {
-        case .segment(_, let offset): (before, start) = (RecordHeader.bytes, offset)
+        case .segment(_, let offset), .recipe(_, let offset, _): (before, start) = (RecordHeader.bytes, offset)
         case .ownFile: (before, start) = (0, 0)
         }
         let count = RecordHeader.bytes + length + tableBytes
         let name = name(of: id, at: location)
         let path: String
         switch location.place {
-        case .segment(let number, _): path = segments.path(number)
+        case .segment(let number, _), .recipe(let number, _, _): path = segments.path(number)
         case .ownFile: path = blobs.path(of: id)
         }
         guard let file = try openFiles.open(name, at: path) else { throw BlobStore.corrupt(id, "its file is missing") }
@@ -193,7 +210,7 @@ extension BlobLocation {
     /// Of the blob itself in its file.
     var firstByte: Int64 {
         switch place {
-        case .segment(_, let offset): offset + Int64(RecordHeader.bytes)
+        case .segment(_, let offset), .recipe(_, let offset, _): offset + Int64(RecordHeader.bytes)
         case .ownFile: 0
         }
     }

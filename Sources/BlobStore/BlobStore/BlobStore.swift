@@ -40,6 +40,8 @@ public final class BlobStore: Sendable {
         public var isStrict = false
         /// Opening changes nothing on disk, and nothing can be staged: for who checks a store or copies it.
         public var isReadOnly = false
+        /// Chunks kept in memory as they were read last.
+        public var chunkCacheBytesMax = 8 << 20
         public init() {}
     }
 
@@ -71,6 +73,17 @@ public final class BlobStore: Sendable {
     let verified: VerifiedBlobs
     let verification: SharedVerification
     let uploads: Uploads
+    /// Blobs in chunks that are in use.
+    let recipes = RecipesInUse()
+    let chunkCache: ChunkCache
+    /// What cuts blobs up, and what frees chunks, come one after the other.
+    let chunkTurn = Turn()
+    /// Their own thread.
+    let chunkPool = BlockingPool(threads: 1, name: "chunks")
+    /// Chunks may have lost the last recipe that names them.
+    let mayHaveDeadChunks = Atomic(true)
+    /// Committed, and long enough to be cut up.
+    let uncut = UncutBlobs()
     let counters = Counters()
 
     /// Opens the store in `directory`, which is made when missing (its parent is not), and recovers: an unfinished record at the end of the newest
@@ -85,6 +98,7 @@ public final class BlobStore: Sendable {
         index = store
         let pool = BlockingPool(threads: 4, name: "blobs")
         self.pool = pool
+        chunkCache = ChunkCache(bytesMax: options.chunkCacheBytesMax)
         openFiles = OpenFiles(filesMax: OpenFiles.limit(options.openFilesMax))
         verified = VerifiedBlobs(blobsMax: options.verifiedBlobsMax, seconds: options.verificationSeconds, world: world)
         verification = SharedVerification(on: pool)
@@ -93,8 +107,7 @@ public final class BlobStore: Sendable {
         segments = try Segments(
             in: directory + "/segments", recovers: !options.isReadOnly, bytesMax: options.segmentBytesMax, gauge: gauge, world: world, log: log
         ) { entry, segment throws(RegistryError) in
-            guard let row = try store.get(entry.id.bytes, in: .blobLocations) else { return false }
-            return try BlobLocation(row) == BlobLocation(.segment(segment, offset: entry.offset), length: entry.length)
+            try BlobStore.isNamed(entry, in: segment, by: store)
         }
         uploads = try Uploads(
             in: directory + "/uploads", recovers: !options.isReadOnly, lifetimeSeconds: options.uploadLifetimeSeconds, log: log)
@@ -109,7 +122,11 @@ public final class BlobStore: Sendable {
     }
 
     /// Lets go of descriptors. What was committed is on disk already; staged bytes that were not are gone, as in a crash.
-    public func close() { openFiles.removeAll() }
+    public func close() {
+        openFiles.removeAll()
+        recipes.removeAll()
+        chunkCache.removeAll()
+    }
 
     // MARK: Staging
 
@@ -208,7 +225,7 @@ public final class BlobStore: Sendable {
     }
 
     private func append(_ id: BlobID, _ bytes: ByteBuffer, table: [UInt8]) async throws(RegistryError) -> Placement {
-        let (segment, offset) = try segments.append(id, bytes, table: table)
+        let (segment, offset) = try segments.append(.blob, id, bytes, table: table)
         let placement = Placement(id, size: Int64(bytes.readableBytes), in: .segment(segment, offset: offset, bytes))
         if segment.waitingBytes > options.waitingBytesMax {
             do throws(RegistryError) {
@@ -227,6 +244,7 @@ public final class BlobStore: Sendable {
         guard placement.markCommitted() else { return }
         counters.blobCommitted(bytes: placement.size)
         verified.insert(placement.id)
+        uncut.add(placement.id, length: placement.size, at: world.monotonicNanoseconds())
         switch placement.home {
         case .stored: break
         case .segment(let segment, _, _): segments.settle(segment)

@@ -159,14 +159,34 @@ extension BlobStore {
 
     /// Header and length, without the bytes. Blocks.
     private func checkPlace(of id: BlobID, at location: BlobLocation) throws(RegistryError) {
+        guard location.isWhole else { return try checkChunkPlaces(of: id, at: location) }
         let blob = try opened(id, at: location)
         // Of a segment the record must lie inside; an own file's end was compared with its length already.
         let end = blob.extent.offset + blob.extent.length + blob.header.tableBytes
         guard try Disk.status(of: blob.extent.file).size >= end else { throw BlobStore.corrupt(id, "its file ends too early") }
     }
 
+    /// The recipe, and for each of its chunks a record with its header. Blocks.
+    private func checkChunkPlaces(of id: BlobID, at location: BlobLocation) throws(RegistryError) {
+        let recipe = try chunked(id, at: location).recipe
+        for piece in (0..<recipe.count).lazy.map({ recipe[$0] }) {
+            guard let row = try index.get(ChunkIndex.key(ofChunk: piece.chunk), in: .chunks) else {
+                throw BlobStore.corrupt(id, "its chunk from \(piece.start) on is missing")
+            }
+            let place = try ChunkIndex.place(row)
+            let file = try openFiles.open(.segment(place.segment), at: segments.path(place.segment))
+            let header = try file.flatMap { file throws(RegistryError) in
+                RecordHeader(try Disk.read(file, at: place.offset, count: RecordHeader.bytes))
+            }
+            guard let header, header.kind == .chunk, header.segment == place.segment, header.id == piece.chunk, header.length == place.length else {
+                throw BlobStore.corrupt(id, "the header of its chunk from \(piece.start) on is damaged")
+            }
+        }
+    }
+
     /// Reads the blob once: its checksums and its SHA-256 must be right. Blocks.
     func verifyWhole(_ id: BlobID, at location: BlobLocation) throws(RegistryError) {
+        guard location.isWhole else { return try verifyChunks(id, at: location) }
         let blob = try opened(id, at: location)
         var expected = BinaryReader(try checksums(of: id, blob))
         var hasher = MultiHasher(.sha256)
@@ -207,8 +227,14 @@ extension BlobStore {
         for number in try Segments.numbers(in: segments.directory) {
             guard let file = try Disk.openExisting(segments.path(number)) else { continue }
             try SegmentWalk.records(of: file, number: number, upTo: try SegmentWalk.usedEnd(of: file)) { record throws(RegistryError) in
-                guard record.header.kind == .blob else { return }
-                try consider(record.header.id, BlobLocation(.segment(number, offset: record.offset), length: record.header.length))
+                guard wanted.contains(record.header.id) else { return }
+                switch record.header.kind {
+                case .blob: try consider(record.header.id, BlobLocation(.segment(number, offset: record.offset), length: record.header.length))
+                case .recipe:
+                    guard let location = try location(ofRecipe: record.entry, in: number) else { return }
+                    try consider(record.header.id, location)
+                default: return
+                }
             }
         }
         try blobs.blobs { id throws(RegistryError) in
@@ -221,20 +247,34 @@ extension BlobStore {
     }
 }
 
+extension BlobStore {
+    /// nil when the recipe is damaged.
+    private func location(ofRecipe entry: SegmentEntry, in number: UInt64) throws(RegistryError) -> BlobLocation? {
+        do throws(RegistryError) {
+            let recipe = try readRecipe(entry.id, at: BlobLocation.RecordPlace(segment: number, offset: entry.offset, length: entry.length))
+            return BlobLocation(.recipe(number, offset: entry.offset, bytes: entry.length), length: recipe.length)
+        } catch {
+            guard error.code == .corrupt else { throw error }
+            return nil
+        }
+    }
+}
+
 extension BlobLocation {
     var words: String {
         switch place {
         case .segment(let number, let offset): "segment \(number), offset \(offset)"
         case .ownFile: "a file of its own"
+        case .recipe(let number, let offset, _): "chunks, by the recipe in segment \(number), offset \(offset)"
         }
     }
 
     /// The order in which blobs lie: own files last, as they come.
     func isBefore(_ other: BlobLocation) -> Bool {
-        switch (place, other.place) {
-        case (.segment(let number, let offset), .segment(let another, let far)): (number, offset) < (another, far)
-        case (.segment, .ownFile): true
-        case (.ownFile, _): false
+        switch (record, other.record) {
+        case (let one?, let two?): (one.segment, one.offset) < (two.segment, two.offset)
+        case (.some, nil): true
+        case (nil, _): false
         }
     }
 }

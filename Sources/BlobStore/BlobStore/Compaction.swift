@@ -17,19 +17,22 @@ public struct CompactionOptions: Sendable {
     public init() {}
 }
 
-/// How much of each segment lives: what rows of the location index point to.
+/// How much of each segment lives: what rows of the location index, and of the chunk index, point to.
 public struct SegmentLiveness: Sendable {
     struct Share: Sendable {
         var bytes: Int64 = 0
-        var blobs = 0
+        var records = 0
     }
     private(set) var shares: [UInt64: Share] = [:]
     public init() {}
 
     public mutating func count(_ blob: StoredBlob) {
-        guard let segment = blob.segment else { return }
-        shares[segment, default: Share()].bytes += RecordHeader.footprint(length: blob.length)
-        shares[segment, default: Share()].blobs += 1
+        if let record = blob.location.record { count(record) }
+    }
+
+    mutating func count(_ record: BlobLocation.RecordPlace) {
+        shares[record.segment, default: Share()].bytes += RecordHeader.footprint(length: record.length)
+        shares[record.segment, default: Share()].records += 1
     }
 }
 
@@ -43,7 +46,7 @@ extension BlobStore {
         try await sweepPool.run { [segments] () throws(RegistryError) in try segments.sealedNumbers() }
     }
 
-    /// Counts every row of the location index.
+    /// Counts every row of the two indexes.
     public func segmentLiveness() async throws(RegistryError) -> SegmentLiveness {
         var liveness = SegmentLiveness()
         var last: BlobID?
@@ -52,6 +55,7 @@ extension BlobStore {
             for blob in page.blobs { liveness.count(blob) }
             last = page.last
         } while last != nil && !Task.isCancelled
+        try await countChunks(&liveness)
         return liveness
     }
 
@@ -63,17 +67,17 @@ extension BlobStore {
         let share = liveness.shares[number] ?? SegmentLiveness.Share()
         guard let file = try Disk.openExisting(segments.path(number)) else { return SweepTally() }
         let size = try Disk.status(of: file).size
-        guard share.blobs == 0 || share.bytes < size / 100 * Int64(options.livePercentMin) else { return SweepTally() }
+        guard share.records == 0 || share.bytes < size / 100 * Int64(options.livePercentMin) else { return SweepTally() }
         var tally = SweepTally()
         if options.isDryRun {
             tally.segmentsRemoved = 1
-            tally.segmentsCompacted = share.blobs == 0 ? 0 : 1
-            (tally.movedBlobs, tally.movedBytes) = (Int64(share.blobs), share.bytes)
+            tally.segmentsCompacted = share.records == 0 ? 0 : 1
+            (tally.movedBlobs, tally.movedBytes) = (Int64(share.records), share.bytes)
             tally.freedBytes = size - share.bytes
             return tally
         }
         var live = try await sweepPool.run { [self] () throws(RegistryError) in try livingEntries(of: file, number) }
-        if live.count < share.blobs, try await counted(in: number) > live.count {
+        if live.count < share.records, try await counted(in: number) > live.count {
             // Rows point to records that neither the index nor the headers show: damage, which a reader finds and an upload heals.
             log.error("a segment has lost the headers of blobs that live in it, and is kept", metadata: ["segment": "\(number)"])
             tally.damagedBlobs += 1
@@ -89,7 +93,7 @@ extension BlobStore {
             await pace.pause(after: moved.movedBytes, since: began)
         }
         guard tally.damagedBlobs == 0 else { return tally }
-        tally += try await sweepPool.run { [self] () throws(RegistryError) in try removeSegment(number, file, size, wasEmpty: share.blobs == 0) }
+        tally += try await sweepPool.run { [self] () throws(RegistryError) in try removeSegment(number, file, size, wasEmpty: share.records == 0) }
         return tally
     }
 
@@ -110,7 +114,7 @@ extension BlobStore {
             entries = listed
         } else {
             try SegmentWalk.records(of: file, number: number, upTo: try SegmentWalk.usedEnd(of: file)) { record in
-                if record.header.kind == .blob { entries.append(record.entry) }
+                if record.header.kind.isContent { entries.append(record.entry) }
             }
         }
         var living: [SegmentEntry] = []
@@ -119,15 +123,11 @@ extension BlobStore {
     }
 
     private func isLiving(_ entry: SegmentEntry, in number: UInt64) throws(RegistryError) -> Bool {
-        try index.get(entry.id.bytes, in: .blobLocations) == BlobStore.row(entry, in: number)
-    }
-
-    private static func row(_ entry: SegmentEntry, in number: UInt64) -> [UInt8] {
-        BlobLocation(.segment(number, offset: entry.offset), length: entry.length).encoded
+        try BlobStore.isNamed(entry, in: number, by: index)
     }
 
     private func counted(in number: UInt64) async throws(RegistryError) -> Int {
-        try await segmentLiveness().shares[number]?.blobs ?? 0
+        try await segmentLiveness().shares[number]?.records ?? 0
     }
 
     /// The last look, by another way than the one that proposed it: no entry of the segment is what a row points to.
@@ -156,14 +156,13 @@ extension BlobStore {
         var tally = SweepTally()
         let (copies, damaged) = try await sweepPool.run { [self] () throws(RegistryError) in try copy(entries, from: file, number) }
         tally.damagedBlobs = damaged
-        let switched: Set<BlobID>
+        let switched: Set<SegmentEntry>
         do throws(RegistryError) {
             switched = try await index.commit { batch throws(RegistryError) in
-                var switched: Set<BlobID> = []
-                for copy in copies where try batch.get(copy.entry.id.bytes, in: .blobLocations) == BlobStore.row(copy.entry, in: number) {
-                    let location = BlobLocation(.segment(copy.segment.number, offset: copy.offset), length: copy.entry.length)
-                    batch.put(copy.entry.id.bytes, location.encoded, in: .blobLocations)
-                    switched.insert(copy.entry.id)
+                var switched: Set<SegmentEntry> = []
+                for copy in copies where try BlobStore.isNamed(copy.entry, in: number, by: batch) {
+                    try BlobStore.point(copy.entry, to: copy.segment.number, copy.offset, in: batch)
+                    switched.insert(copy.entry)
                 }
                 return switched
             }
@@ -172,7 +171,7 @@ extension BlobStore {
             throw error
         }
         for copy in copies {
-            guard switched.contains(copy.entry.id) else {
+            guard switched.contains(copy.entry) else {
                 discard(copy)
                 continue
             }
@@ -185,7 +184,7 @@ extension BlobStore {
     }
 
     private func discard(_ copy: Moved) {
-        segments.discard(SegmentEntry(id: copy.entry.id, offset: copy.offset, length: copy.entry.length), in: copy.segment)
+        segments.discard(SegmentEntry(copy.entry.kind, id: copy.entry.id, offset: copy.offset, length: copy.entry.length), in: copy.segment)
     }
 
     /// The undamaged of them, on disk, and how many are damaged.
@@ -214,16 +213,16 @@ extension BlobStore {
 
     /// - Throws: `corrupt` when the record is not, byte for byte, the blob it names.
     private func copy(_ entry: SegmentEntry, from file: OpenFile, _ number: UInt64) throws(RegistryError) -> Moved {
-        guard let header = RecordHeader(try Disk.read(file, at: entry.offset, count: RecordHeader.bytes)), header.kind == .blob,
+        guard let header = RecordHeader(try Disk.read(file, at: entry.offset, count: RecordHeader.bytes)), header.kind == entry.kind,
             header.segment == number, header.id == entry.id, header.length == entry.length
         else { throw BlobStore.corrupt(entry.id, "its header is damaged") }
         let first = entry.offset + Int64(RecordHeader.bytes)
         let table = try Disk.read(file, at: first + entry.length, count: Int(header.tableBytes))
         guard CRC32C.of(table) == header.tableChecksum else { throw BlobStore.corrupt(entry.id, "its checksums are damaged") }
-        guard entry.length > Int64(options.stagedInMemoryBytesMax) else {
+        guard entry.kind == .blob, entry.length > Int64(options.stagedInMemoryBytesMax) else {
             let bytes = try Disk.read(file, at: first, count: Int(entry.length))
             try BlobStore.check(bytes, entry, table)
-            let (segment, offset) = try segments.append(entry.id, ByteBuffer(bytes: bytes), table: table, for: .compaction)
+            let (segment, offset) = try segments.append(entry.kind, entry.id, ByteBuffer(bytes: bytes), table: table, for: .compaction)
             return Moved(entry: entry, segment: segment, offset: offset)
         }
         let reservation = try segments.reserve(length: entry.length, for: .compaction)
@@ -250,7 +249,13 @@ extension BlobStore {
         var checksums = SliceChecksums()
         bytes.withUnsafeBytes { unsafe Staging.hash($0, into: &hasher, &checksums) }
         guard Int64(bytes.count) == entry.length else { throw BlobStore.corrupt(entry.id, "its segment ends too early") }
-        try check(hasher, checksums, entry, table)
+        guard entry.kind != .blob else { return try check(hasher, checksums, entry, table) }
+        guard checksums.table == table else { throw BlobStore.corrupt(entry.id, "its bytes are damaged") }
+        guard entry.kind == .chunk else { return _ = try Recipe(bytes) }
+        let chunk = try bytes.withUnsafeBytes { bytes in
+            Result { () throws(RegistryError) in try unsafe ChunkRecord.decode(bytes) }
+        }.get()
+        guard BlobID(digest(of: chunk)) == entry.id else { throw BlobStore.corrupt(entry.id, "the chunk is damaged") }
     }
 
     private static func check(
@@ -263,9 +268,15 @@ extension BlobStore {
 }
 
 /// Keeps work below a rate by resting after each piece of it.
-struct Pace: Sendable {
+public struct Pace: Sendable {
     let bytesPerSecond: Int64
     let world: World
+
+    /// - Parameter bytesPerSecond: 0 is as fast as it can.
+    public init(bytesPerSecond: Int64, world: World) {
+        self.bytesPerSecond = bytesPerSecond
+        self.world = world
+    }
 
     func pause(after bytes: Int64, since began: UInt64) async {
         guard bytesPerSecond > 0, bytes > 0 else { return }

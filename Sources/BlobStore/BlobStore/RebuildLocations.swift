@@ -1,5 +1,8 @@
 public import Core
+import Logging
+import NIOCore
 import OrderedStore
+import Synchronization
 
 extension BlobStore {
     /// Makes the location index anew from what is on disk: the indexes of sealed segments, the record headers of others, and the ends of own files.
@@ -9,7 +12,9 @@ extension BlobStore {
     /// - Returns: how many blobs were found.
     @discardableResult
     public func rebuildLocations() async throws(RegistryError) -> Int {
-        let found = try await pool.run { [self] () throws(RegistryError) in try locationsOnDisk() }
+        let (found, chunks) = try await pool.run { [self] () throws(RegistryError) in try locationsOnDisk() }
+        // First: no recipe is to name what the index does not know.
+        try await rebuildChunks(chunks)
         let stale = try await pool.run { [self] () throws(RegistryError) in
             var stale: [[UInt8]] = []
             try index.scan(.blobLocations, from: [], upTo: nil) { key, _ in
@@ -35,27 +40,78 @@ extension BlobStore {
         }
     }
 
-    private func locationsOnDisk() throws(RegistryError) -> [BlobID: BlobLocation] {
+    /// Of the blobs, and of the chunks. A recipe counts if all its chunks are there; of several records of a blob the last, and its own file
+    /// before any.
+    private func locationsOnDisk() throws(RegistryError) -> ([BlobID: BlobLocation], [BlobID: BlobLocation.RecordPlace]) {
         var found: [BlobID: BlobLocation] = [:]
+        var chunks: [BlobID: BlobLocation.RecordPlace] = [:]
+        var recipes: [(entry: SegmentEntry, segment: UInt64, isProved: Bool)] = []
         try segments.writeOut()
         for number in try Segments.numbers(in: segments.directory) {
             guard let file = try Disk.openExisting(segments.path(number)) else { continue }
+            let isSealed = try SegmentIndex.trailer(of: file, number: number) != nil
             for entry in try entries(of: file, number) {
-                found[entry.id] = BlobLocation(.segment(number, offset: entry.offset), length: entry.length)
+                switch entry.kind {
+                case .chunk: chunks[entry.id] = BlobLocation.RecordPlace(segment: number, offset: entry.offset, length: entry.length)
+                case .recipe: recipes.append((entry, number, isSealed))
+                default: found[entry.id] = BlobLocation(.segment(number, offset: entry.offset), length: entry.length)
+                }
             }
+        }
+        for (entry, number, isProved) in recipes {
+            // Whole and in chunks: the later record was the one in use.
+            if case .segment(let other, let offset)? = found[entry.id]?.place, (other, offset) > (number, entry.offset) { continue }
+            guard let length = try lengthByRecipe(entry, in: number, of: chunks, isProved: isProved) else { continue }
+            found[entry.id] = BlobLocation(.recipe(number, offset: entry.offset, bytes: entry.length), length: length)
         }
         try blobs.blobs { id throws(RegistryError) in
             guard let file = try Disk.openExisting(blobs.path(of: id)), let trailer = try OwnFile.trailer(of: file), trailer.id == id else { return }
             found[id] = BlobLocation(.ownFile, length: trailer.length)
         }
-        return found
+        return (found, chunks)
+    }
+
+    /// nil when the recipe is damaged, or names a chunk that is not there. Unless it is proved, the chunks are read, too: it may be the inside of
+    /// a blob somebody made on purpose.
+    private func lengthByRecipe(
+        _ entry: SegmentEntry, in number: UInt64, of chunks: [BlobID: BlobLocation.RecordPlace], isProved: Bool
+    ) throws(RegistryError) -> Int64? {
+        do throws(RegistryError) {
+            let place = BlobLocation.RecordPlace(segment: number, offset: entry.offset, length: entry.length)
+            let recipe = try readRecipe(entry.id, at: place)
+            var hasher = Digest.Hasher(.sha256)
+            for index in 0..<recipe.count {
+                guard let place = chunks[recipe[index].chunk] else { return nil }
+                if isProved { continue }
+                try readChunk(recipe[index].chunk, at: place).withUnsafeReadableBytes { unsafe hasher.update($0) }
+            }
+            return isProved || BlobID(hasher.finish()) == entry.id ? recipe.length : nil
+        } catch {
+            guard error.code == .corrupt else { throw error }
+            log.error("a recipe is damaged", metadata: ["blob": "\(entry.id)", "error": "\(error)"])
+            return nil
+        }
+    }
+
+    private func rebuildChunks(_ found: [BlobID: BlobLocation.RecordPlace]) async throws(RegistryError) {
+        let stale = try await pool.run { [self] () throws(RegistryError) in
+            var stale: [[UInt8]] = []
+            try index.scan(.chunks, from: [ChunkIndex.chunk], upTo: [ChunkIndex.chunk + 1]) { key, _ in
+                if BlobID(bytes: key.dropFirst()).flatMap({ found[$0] }) == nil { stale.append(key) }
+                return true
+            }
+            return stale
+        }
+        try await inSteps(stale) { key, batch in batch.delete(key, in: .chunks) }
+        try await inSteps(Array(found)) { row, batch in batch.put(ChunkIndex.key(ofChunk: row.key), ChunkIndex.row(row.value), in: .chunks) }
+        mayHaveDeadChunks.store(true, ordering: .relaxed)
     }
 
     private func entries(of file: OpenFile, _ number: UInt64) throws(RegistryError) -> [SegmentEntry] {
         if let entries = try SegmentIndex.entries(of: file, number: number) { return entries }
         var entries: [SegmentEntry] = []
         try SegmentWalk.records(of: file, number: number, upTo: try SegmentWalk.usedEnd(of: file)) { record throws(RegistryError) in
-            guard record.header.kind == .blob else { return }
+            guard record.header.kind.isContent else { return }
             if try isWhole(record, in: file) { entries.append(record.entry) }
         }
         return entries
@@ -76,6 +132,16 @@ extension BlobStore {
             done += Int64(slice.count)
         }
         guard CRC32C.of(checksums.table) == record.header.tableChecksum else { return false }
-        return !record.isBehindDamage || hasher.finish().first.flatMap { BlobID($0) } == record.header.id
+        guard record.isBehindDamage else { return true }
+        switch record.header.kind {
+        case .blob: return hasher.finish().first.flatMap { BlobID($0) } == record.header.id
+        case .chunk:
+            guard record.header.length <= Int64(ChunkRecord.headBytes + Recipe.chunkBytesMax) else { return false }
+            let bytes = try Disk.read(file, at: first, count: Int(record.header.length))
+            let chunk = bytes.withUnsafeBytes { bytes in try? unsafe ChunkRecord.decode(bytes) }
+            return chunk.flatMap { BlobID(BlobStore.digest(of: $0)) } == record.header.id
+        // Proved by its chunks, once all are found.
+        default: return true
+        }
     }
 }

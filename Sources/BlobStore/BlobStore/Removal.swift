@@ -17,9 +17,9 @@ public struct StoredBlob: Sendable, Hashable {
     let location: BlobLocation
 
     public var hasOwnFile: Bool { location.place == .ownFile }
-    /// nil for a blob in a file of its own.
+    /// Of its record, or of its recipe; nil for a blob in a file of its own.
     public var segment: UInt64? {
-        if case .segment(let number, _) = location.place { number } else { nil }
+        location.record?.segment
     }
 }
 
@@ -87,6 +87,8 @@ extension BlobStore {
             for blob in gone {
                 tally.removedBlobs += 1
                 tally.removedBytes += blob.length
+                recipes.forget(blob.id)
+                if blob.length >= ChunkProfile.general.blobBytesMin { mayHaveDeadChunks.store(true, ordering: .relaxed) }
                 if blob.hasOwnFile { tally.freedBytes += try removeFile(of: blob.id) }
             }
             return tally
@@ -103,13 +105,13 @@ extension BlobStore {
     public func removeOrphans(
         in shard: String, dryRun: Bool, unpinned: ([BlobID]) async throws(RegistryError) -> [BlobID]
     ) async throws(RegistryError) -> SweepTally {
-        let orphans = try await sweepPool.run { [self] () throws(RegistryError) in try blobs.orphans(in: shard, isRowed) }
+        let orphans = try await sweepPool.run { [self] () throws(RegistryError) in try blobs.orphans(in: shard, isRowed, hasRow) }
         var tally = SweepTally()
         for start in stride(from: 0, to: orphans.count, by: 256) {
             let some = Array(orphans[start..<min(start + 256, orphans.count)])
             let dead = Set(try await unpinned(Array(Set(some.map(\.blob))).sorted()))
             for orphan in some {
-                guard orphan.isLeftover || dead.contains(orphan.blob) else {
+                guard orphan.isLeftover || orphan.liesElsewhere || dead.contains(orphan.blob) else {
                     if try await !sweepPool.run({ [self] () throws(RegistryError) in try isRowed(orphan.blob) }) {
                         log.error("a blob that is named has a file but no location: rebuild the locations", metadata: ["blob": "\(orphan.blob)"])
                         tally.damagedBlobs += 1
@@ -142,6 +144,9 @@ extension BlobStore {
         do throws(RegistryError) { return try BlobLocation(row).place == .ownFile } catch { return true }
     }
 
+    /// Whether the index knows a place of it, whichever.
+    private func hasRow(_ id: BlobID) throws(RegistryError) -> Bool { try index.get(id.bytes, in: .blobLocations) != nil }
+
     private func removeFile(of id: BlobID) throws(RegistryError) -> Int64 { try removeFile(at: blobs.path(of: id), of: id) }
 
     /// - Returns: how long it was.
@@ -164,16 +169,20 @@ extension BlobDirectory {
         let path: String
         /// Not the blob's file, but one that was to replace it.
         let isLeftover: Bool
+        /// The row names another place: the blob was cut into chunks.
+        let liesElsewhere: Bool
     }
 
-    func orphans(in shard: String, _ isRowed: (BlobID) throws(RegistryError) -> Bool) throws(RegistryError) -> [Orphan] {
+    func orphans(
+        in shard: String, _ isRowed: (BlobID) throws(RegistryError) -> Bool, _ hasRow: (BlobID) throws(RegistryError) -> Bool
+    ) throws(RegistryError) -> [Orphan] {
         var orphans: [Orphan] = []
         for name in try Disk.names(in: "\(path)/\(shard)") {
             let isLeftover = name.hasSuffix(BlobDirectory.replacementSuffix)
             let hex = isLeftover ? String(name.dropLast(BlobDirectory.replacementSuffix.utf8.count)) : name
             guard let bytes = Hex.decode(hex), let id = BlobID(bytes: bytes), id.hex == hex, BlobDirectory.shard(of: id) == shard else { continue }
             if !isLeftover, try isRowed(id) { continue }
-            orphans.append(Orphan(blob: id, path: "\(path)/\(shard)/\(name)", isLeftover: isLeftover))
+            orphans.append(Orphan(blob: id, path: "\(path)/\(shard)/\(name)", isLeftover: isLeftover, liesElsewhere: try hasRow(id)))
         }
         return orphans
     }

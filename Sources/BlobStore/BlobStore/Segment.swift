@@ -102,10 +102,10 @@ final class Segment: SyncableFile {
 
     // MARK: Taking records
 
-    /// Takes a complete blob into memory.
+    /// Takes a complete blob, or another kind of content, into memory.
     /// - Returns: the offset of its record, nil when the segment is full.
-    func append(_ id: BlobID, _ bytes: ByteBuffer, table: [UInt8]) throws(RegistryError) -> Int64? {
-        let header = RecordHeader(.blob, segment: number, length: Int64(bytes.readableBytes), id: id, table: table)
+    func append(_ kind: RecordHeader.Kind, _ id: BlobID, _ bytes: ByteBuffer, table: [UInt8]) throws(RegistryError) -> Int64? {
+        let header = RecordHeader(kind, segment: number, length: Int64(bytes.readableBytes), id: id, table: table)
         return try state.withLock { state throws(RegistryError) in
             guard let offset = try claim(header.footprint, &state) else { return nil }
             if state.runs.last?.end != offset { state.runs.append(Run(offset: offset, bytes: [])) }

@@ -13,6 +13,18 @@ struct RecordHeader: Hashable, Sendable {
         case index
         /// The end of a file that holds one blob.
         case ownFile
+        /// A piece of blobs (`ChunkRecord`), named by its own SHA-256.
+        case chunk
+        /// Of which chunks the blob it is named by is made (`Recipe`).
+        case recipe
+
+        /// Whether it holds something that a row of the store's indexes may name.
+        var isContent: Bool {
+            switch self {
+            case .blob, .chunk, .recipe: true
+            case .skip, .index, .ownFile: false
+            }
+        }
     }
 
     static let bytes = 64
@@ -25,7 +37,7 @@ struct RecordHeader: Hashable, Sendable {
     /// The segment it was written to: a record found elsewhere is damage. Zero in own files.
     let segment: UInt64
     let length: Int64
-    /// Zeros unless the record holds a blob.
+    /// Zeros for records to skip and indexes.
     let id: BlobID
     /// Of the encoded table of slice checksums.
     let tableChecksum: UInt32
@@ -128,30 +140,43 @@ struct SegmentHeader: Hashable {
     }
 }
 
-/// One blob as the index of a sealed segment lists it.
+/// One record as the index of a sealed segment lists it.
 struct SegmentEntry: Hashable, Sendable {
-    static let bytes = 48
+    let kind: RecordHeader.Kind
     let id: BlobID
     /// Of the record's header in the segment.
     let offset: Int64
+    /// What follows the header: of a blob its own length.
     let length: Int64
 
+    init(_ kind: RecordHeader.Kind = .blob, id: BlobID, offset: Int64, length: Int64) {
+        self.kind = kind
+        self.id = id
+        self.offset = offset
+        self.length = length
+    }
+
     static func encode(_ entries: [SegmentEntry]) -> [UInt8] {
-        var writer = BinaryWriter(reserving: entries.count * SegmentEntry.bytes)
+        var writer = BinaryWriter(reserving: entries.count * SegmentTrailer.Format.kinds.entryBytes)
         for entry in entries {
             writer.write(entry.id)
             writer.write(entry.offset)
             writer.write(entry.length)
+            writer.write(entry.kind.rawValue)
         }
         return writer.bytes
     }
 
-    static func decode(_ bytes: [UInt8]) throws(RegistryError) -> [SegmentEntry] {
+    static func decode(_ bytes: [UInt8], _ format: SegmentTrailer.Format) throws(RegistryError) -> [SegmentEntry] {
         var reader = BinaryReader(bytes)
         var entries: [SegmentEntry] = []
-        entries.reserveCapacity(bytes.count / SegmentEntry.bytes)
+        entries.reserveCapacity(bytes.count / format.entryBytes)
         while reader.remaining > 0 {
-            entries.append(SegmentEntry(id: try reader.readBlobID(), offset: try reader.readInt64(), length: try reader.readInt64()))
+            let (id, offset, length) = (try reader.readBlobID(), try reader.readInt64(), try reader.readInt64())
+            var kind: RecordHeader.Kind? = .blob
+            if format == .kinds { kind = RecordHeader.Kind(rawValue: try reader.readUInt8()) }
+            guard let kind, kind.isContent else { throw BinaryReader.damaged }
+            entries.append(SegmentEntry(kind, id: id, offset: offset, length: length))
         }
         return entries
     }
@@ -159,15 +184,27 @@ struct SegmentEntry: Hashable, Sendable {
 
 /// The last 64 bytes of a sealed segment.
 struct SegmentTrailer: Hashable {
-    static let bytes = 64
-    private static let magic: UInt64 = 0x4752_4153_4541_4c01  // "GRASEAL", format 1
+    /// How the index before it lists records.
+    enum Format: UInt8, Sendable {
+        /// All of them blobs.
+        case blobs = 1
+        /// Each with its kind. What is written.
+        case kinds
 
+        var entryBytes: Int { self == .blobs ? 48 : 49 }
+    }
+
+    static let bytes = 64
+    private static let magic: UInt64 = 0x4752_4153_4541_4c00  // "GRASEAL", and the format
+
+    let format: Format
     let number: UInt64
     /// Of the index record.
     let indexOffset: Int64
     let entryCount: UInt64
 
     init(number: UInt64, indexOffset: Int64, entryCount: UInt64) {
+        format = .kinds
         self.number = number
         self.indexOffset = indexOffset
         self.entryCount = entryCount
@@ -175,7 +212,7 @@ struct SegmentTrailer: Hashable {
 
     var encoded: [UInt8] {
         var writer = BinaryWriter(reserving: SegmentTrailer.bytes)
-        writer.write(SegmentTrailer.magic)
+        writer.write(SegmentTrailer.magic | UInt64(format.rawValue))
         writer.write(number)
         writer.write(indexOffset)
         writer.write(entryCount)
@@ -188,7 +225,9 @@ struct SegmentTrailer: Hashable {
         guard bytes.count == SegmentTrailer.bytes else { return nil }
         var reader = BinaryReader(bytes)
         do throws(RegistryError) {
-            guard try reader.readUInt64() == SegmentTrailer.magic else { return nil }
+            let magic = try reader.readUInt64()
+            guard magic & ~0xFF == SegmentTrailer.magic, let format = Format(rawValue: UInt8(truncatingIfNeeded: magic)) else { return nil }
+            self.format = format
             number = try reader.readUInt64()
             indexOffset = try reader.readInt64()
             entryCount = try reader.readUInt64()

@@ -12,7 +12,7 @@ enum SegmentWalk {
         /// Found by searching behind damaged bytes: what looks like a record may be the inside of a blob, so only its digest proves it.
         let isBehindDamage: Bool
 
-        var entry: SegmentEntry { SegmentEntry(id: header.id, offset: offset, length: header.length) }
+        var entry: SegmentEntry { SegmentEntry(header.kind, id: header.id, offset: offset, length: header.length) }
     }
 
     /// Every undamaged record below `end`, in order. Damage is stepped over: the search goes on at the next multiple of 64 bytes.
@@ -98,13 +98,13 @@ enum SegmentIndex {
         guard let trailer = try trailer(of: file, number: number), trailer.indexOffset < size else { return nil }
         guard let header = RecordHeader(try Disk.read(file, at: trailer.indexOffset, count: RecordHeader.bytes)), header.kind == .index,
             header.segment == number, trailer.indexOffset + header.footprint + Int64(SegmentTrailer.bytes) == size,
-            header.length == Int64(trailer.entryCount.multipliedReportingOverflow(by: UInt64(SegmentEntry.bytes)).partialValue)
+            header.length == Int64(trailer.entryCount.multipliedReportingOverflow(by: UInt64(trailer.format.entryBytes)).partialValue)
         else { return nil }
         let start = trailer.indexOffset + Int64(RecordHeader.bytes)
         let data = try Disk.read(file, at: start, count: Int(header.length))
         let table = try Disk.read(file, at: start + header.length, count: Int(header.tableBytes))
         guard CRC32C.of(table) == header.tableChecksum, data.withUnsafeBytes({ unsafe SliceChecksums.table(of: $0) }) == table else { return nil }
-        return try SegmentEntry.decode(data)
+        return try SegmentEntry.decode(data, trailer.format)
     }
 
     /// Writes index and trailer at `tail`, gives back the space behind them, and syncs.

@@ -9,8 +9,9 @@ import Synchronization
 
 /// The segments of a store: those that take records, and those that are full, sealed as soon as every record's fate is known.
 final class Segments: Sendable {
-    /// What comes in and what compaction moves do not share a segment: an upload's sync does not wait for the bytes of the other.
-    enum Purpose: Hashable { case uploads, compaction }
+    /// What comes in, what compaction moves and what blobs are cut into do not share a segment: an upload's sync does not wait for the bytes of the
+    /// others.
+    enum Purpose: Hashable { case uploads, compaction, chunks }
 
     private struct State {
         var active: [Purpose: Segment] = [:]
@@ -26,11 +27,12 @@ final class Segments: Sendable {
     let sealing = BlockingPool(threads: 1, name: "seal")
     private let world: World
     private let log: Logger
-    /// Whether the index says that the blob lies there: asked about records of an earlier run.
+    /// Whether the index says that the record's content lies there: asked about records of an earlier run.
     private let isCommitted: @Sendable (SegmentEntry, _ segment: UInt64) throws(RegistryError) -> Bool
     private let state = Mutex(State())
 
-    /// Recovers, unless it is told not to: goes on behind the last record of the newest segment, and seals older ones that were left unsealed, in the background.
+    /// Recovers, unless it is told not to: goes on behind the last record of the newest segment, and seals older ones that were left unsealed, in
+    /// the background.
     init(
         in directory: String, recovers: Bool, bytesMax: Int64, gauge: ByteGauge, world: World, log: Logger,
         isCommitted: @escaping @Sendable (SegmentEntry, _ segment: UInt64) throws(RegistryError) -> Bool
@@ -85,13 +87,13 @@ final class Segments: Sendable {
 
     // MARK: Taking records
 
-    /// Takes a complete blob; it is written with the segment's next sync.
+    /// Takes a complete blob, or another kind of content; it is written with the segment's next sync.
     func append(
-        _ id: BlobID, _ bytes: ByteBuffer, table: [UInt8], for purpose: Purpose = .uploads
+        _ kind: RecordHeader.Kind, _ id: BlobID, _ bytes: ByteBuffer, table: [UInt8], for purpose: Purpose = .uploads
     ) throws(RegistryError) -> (segment: Segment, offset: Int64) {
         while true {
             let segment = try active(for: purpose)
-            if let offset = try segment.append(id, bytes, table: table) { return (segment, offset) }
+            if let offset = try segment.append(kind, id, bytes, table: table) { return (segment, offset) }
             retire(segment)
         }
     }
@@ -154,7 +156,7 @@ final class Segments: Sendable {
         try segment.writeOut()
         var entries: [SegmentEntry] = []
         try SegmentWalk.records(of: segment.file, number: segment.number, upTo: segment.tail) { record throws(RegistryError) in
-            guard record.header.kind == .blob else { return }
+            guard record.header.kind.isContent else { return }
             if record.isBehindDamage || record.offset < segment.recoveredEnd {
                 guard try isCommitted(record.entry, segment.number) else { return }
             }
@@ -162,7 +164,7 @@ final class Segments: Sendable {
         }
         try SegmentIndex.write(entries, to: segment.file, number: segment.number, at: segment.tail)
         state.withLock { state in _ = state.unsealed.remove(segment.number) }
-        log.debug("segment sealed", metadata: ["segment": "\(segment.number)", "blobs": "\(entries.count)"])
+        log.debug("segment sealed", metadata: ["segment": "\(segment.number)", "records": "\(entries.count)"])
     }
 
     /// Writes what waits in memory, so that a walk over the files sees it.

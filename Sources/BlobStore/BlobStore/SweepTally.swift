@@ -7,6 +7,8 @@ public struct SweepTally: Sendable, Hashable {
     public var removedBlobs: Int64 = 0
     /// Lengths of the removed blobs. Space is freed by files and segments.
     public var removedBytes: Int64 = 0
+    /// Chunks that no recipe names any more.
+    public var removedChunks: Int64 = 0
     /// Files of the blob store that no row names.
     public var orphans: Int64 = 0
     public var segmentsRemoved: Int64 = 0
@@ -25,6 +27,7 @@ public struct SweepTally: Sendable, Hashable {
         a.waitingBlobs += b.waitingBlobs
         a.removedBlobs += b.removedBlobs
         a.removedBytes += b.removedBytes
+        a.removedChunks += b.removedChunks
         a.orphans += b.orphans
         a.segmentsRemoved += b.segmentsRemoved
         a.segmentsCompacted += b.segmentsCompacted

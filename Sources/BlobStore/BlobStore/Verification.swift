@@ -28,6 +28,14 @@ final class VerifiedBlobs: Sendable {
         return nanosecondsMax == .max || world.monotonicNanoseconds() &- time < nanosecondsMax
     }
 
+    /// It was found damaged.
+    func remove(_ id: BlobID) {
+        state.withLock { state in
+            state.young[id] = nil
+            state.old[id] = nil
+        }
+    }
+
     func insert(_ id: BlobID) {
         let now = world.monotonicNanoseconds()
         state.withLock { state in

@@ -42,7 +42,8 @@ public final class OrderedStore: OrderedRows, Sendable {
     private let committer: Committer
 
     /// Opens the store in the directory `path`, which is made when missing (its parent is not).
-    /// - Throws: `unavailable` when another process has it open, `corrupt` when it is damaged, `notFound` when it is only to be read and is not there.
+    /// - Throws: `unavailable` when another process has it open, `corrupt` when it is damaged, `notFound` when it is only to be read and is
+    ///   not there.
     public init(at path: String, families: [Family], options: Options = Options(), logger: Logger) throws(RegistryError) {
         let database = try Database(at: path, families: families, options: options)
         committer = Committer(logger: logger)

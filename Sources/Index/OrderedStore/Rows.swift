@@ -38,6 +38,8 @@ extension OrderedStore {
 
         /// blob -> where its bytes lie. Rows travel in the same batch as the names that need them, so that no name outlives its bytes.
         public static let blobLocations = Family("blob-locations")
+        /// chunk -> where its bytes lie, and what else is known of chunks. Local and rebuildable, as the locations.
+        public static let chunks = Family("chunks")
     }
 
     /// The first key after every key that begins with `prefix`; nil when there is none (the prefix is empty or all `0xFF`).
