@@ -34,6 +34,7 @@ public final class Registry: Sendable {
         public var signing = Signing.none
         public var sweep = SweepOptions()
         public var chunker = ChunkerOptions()
+        public var scrub: Scrub?
         /// The keys behind it, for who rotates them.
         public var signingKeys: SigningKeys?
         public init(baseURL: BaseURL) { self.baseURL = baseURL }
@@ -63,6 +64,8 @@ public final class Registry: Sendable {
     public let downloads: DownloadCounter
     public let sweeper: Sweeper
     public let chunker: Chunker
+    /// What reads stored bytes in the background; nil where nothing does.
+    public let scrub: Scrub?
 
     public init(
         catalog: any Catalog, blobs: BlobStore, access: Access, outbound: OutboundClient, frontends: [any Frontend], workers: BlockingPool,
@@ -85,6 +88,7 @@ public final class Registry: Sendable {
         learnedFacts = LearnedFactsCache(bytesMax: options.learnedFactsCacheBytes)
         recency = Recency(catalog: catalog)
         downloads = DownloadCounter(catalog: catalog, world: world)
+        scrub = options.scrub
         sweeper = Sweeper(catalog: catalog, blobs: blobs, options: options.sweep, world: world, log: log)
         chunker = Chunker(blobs: blobs, options: options.chunker) { [catalog, frontends, log] blob in
             do throws(RegistryError) {

@@ -53,7 +53,6 @@ public struct CheckedFinding: Sendable, Hashable {
 public struct StoreCheck: Sendable {
     private static let pageBlobs = 1024
     private static let pageRows = 512
-    private static let referencesMax = 10
 
     private let catalog: any Catalog
     private let blobs: BlobStore
@@ -190,11 +189,7 @@ public struct StoreCheck: Sendable {
     private func tell(_ finding: Finding, _ progress: inout CheckProgress, isRepaired: Bool = false) async throws(RegistryError) {
         if !finding.kind.isDamage { progress.notes += 1 } else if isRepaired { progress.repaired += 1 } else { progress.damages += 1 }
         var references: [String] = []
-        if let blob = finding.blob, finding.kind.isDamage {
-            do throws(RegistryError) {
-                for pin in try await catalog.pins(of: blob, limit: StoreCheck.referencesMax) { references.append(try await catalog.words(for: pin)) }
-            } catch { if error.code != .corrupt { throw error } }
-        }
+        if let blob = finding.blob, finding.kind.isDamage { references = await catalog.names(of: blob) }
         report(CheckedFinding(finding: finding, references: references, isRepaired: isRepaired))
     }
 }

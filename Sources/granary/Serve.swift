@@ -46,12 +46,7 @@ enum Running {
         let workers = BlockingPool(threads: 4, name: "worker")
         let catalog = try await RocksCatalog(store: store, pool: workers, world: world, logger: log)
 
-        var blobOptions = BlobStore.Options()
-        blobOptions.ownFileBytesMin = Int(configuration.ownFileBytesMin)
-        blobOptions.segmentBytesMax = configuration.segmentBytesMax
-        blobOptions.verificationSeconds = configuration.verifyWindowHours * 3600
-        blobOptions.isStrict = configuration.strictReads
-        blobOptions.uploadLifetimeSeconds = configuration.uploadLifetimeHours * 3600
+        let blobOptions = configuration.blobOptions
         let blobs = try BlobStore(at: directories.blobs, store: store, options: blobOptions, world: world, log: log)
         defer { blobs.close() }
 
@@ -73,6 +68,7 @@ enum Running {
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         options.sweep = configuration.sweepOptions
         options.chunker = configuration.chunkerOptions
+        options.scrub = try Scrub(of: blobs, named: catalog, options: configuration.scrubOptions)
         let keys = SigningKeys(catalog: catalog, sealer: sealer, library: .openPGP, world: world)
         options.signing = keys.signing
         options.signingKeys = keys
@@ -86,6 +82,7 @@ enum Running {
         publish(metrics, outbound)
         registry.sweeper.publish(metrics)
         registry.publishChunks(metrics)
+        registry.scrub?.publish(metrics, world: world)
         metrics.gauge("granary_evicted_entries_total", help: "Assets evicted from caches.") { Double(registry.evicted.entries) }
         metrics.gauge("granary_evicted_bytes_total", help: "Logical bytes evicted from caches.") { Double(registry.evicted.bytes) }
 
@@ -111,6 +108,7 @@ enum Running {
             group.addTask { await registry.flushDownloads() }
             group.addTask { await registry.sweeper.runOnSchedule() }
             group.addTask { await registry.chunker.run() }
+            group.addTask { await registry.scrub?.runOnSchedule() }
             group.addTask { await registry.tendCaches() }
             let signal = await Signals.next()
             log.notice("granary stops", metadata: ["signal": "\(signal)"])
@@ -168,15 +166,5 @@ enum Running {
             metrics.gauge(name, help: help, labels: [("status", "\(digit)xx")]) { Double(outbound.requests.answered[digit - 1]) }
         }
         metrics.gauge(name, help: help, labels: [("status", "none")]) { Double(outbound.requests.failed) }
-    }
-}
-
-extension Configuration {
-    fileprivate var chunkerOptions: ChunkerOptions {
-        var options = ChunkerOptions()
-        options.isOn = chunking
-        options.delaySeconds = chunkDelaySeconds
-        options.bytesPerSecondMax = chunkBytesPerSecondMax
-        return options
     }
 }

@@ -127,14 +127,3 @@ struct Sweep: AsyncParsableCommand {
         }
     }
 }
-
-extension Configuration {
-    var sweepOptions: SweepOptions {
-        var options = SweepOptions()
-        options.intervalSeconds = sweepIntervalMinutes * 60
-        options.graceSeconds = sweepGraceMinutes * 60
-        options.livePercentMin = sweepLivePercentMin
-        options.bytesPerSecondMax = sweepBytesPerSecondMax
-        return options
-    }
-}

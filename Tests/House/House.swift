@@ -26,6 +26,7 @@ public final class House: Sendable {
         /// Of the blob store: small ones make small worlds have many segments and files.
         public var segmentBytesMax: Int64 = 256 << 20
         public var ownFileBytesMin = 8 << 20
+        public var strictReads = false
         /// Instead of real keys.
         public var signing: Signing?
         /// Further formats beside the server's own.
@@ -62,6 +63,7 @@ public final class House: Sendable {
         var bytes = BlobStore.Options()
         bytes.segmentBytesMax = options.segmentBytesMax
         bytes.ownFileBytesMin = options.ownFileBytesMin
+        bytes.isStrict = options.strictReads
         blobs = try BlobStore(at: place.file("store"), store: store, options: bytes, world: world, log: log)
         let cheap = PasswordCost(memoryKiB: 64, iterations: 1, parallelism: 1)
         access = try Access(
@@ -78,6 +80,9 @@ public final class House: Sendable {
         engine.viewsDirectory = place.file("views")
         engine.signing = options.signing ?? keys.signing
         engine.signingKeys = keys
+        var scrub = ScrubOptions()
+        scrub.bytesPerSecondMax = 0
+        engine.scrub = try Scrub(of: blobs, named: catalog, options: scrub)
         registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
             frontends: BuiltIn.frontends + options.frontends,

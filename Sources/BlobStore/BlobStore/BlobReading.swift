@@ -12,6 +12,7 @@ extension BlobStore {
 
     /// - Parameter isKept: other bytes are dropped in favour of these, so they are verified now, whether or not somebody reads them.
     func content(of id: BlobID, isKept: Bool) async throws(RegistryError) -> BlobContent? {
+        var mayHeal = !isKept
         while let location = try await location(of: id) {
             do throws(RegistryError) {
                 if let content = try await verifiedContent(of: id, at: location, isKept: isKept) { return content }
@@ -19,8 +20,14 @@ extension BlobStore {
                 guard error.code == .corrupt else { throw error }
                 // Between the two looks the sweep may have moved the blob, or taken it away: that is no damage.
                 guard try await self.location(of: id) == location else { continue }
-                if case .store = error.subject { throw BlobStore.corrupt(id, error.reason, cause: error.cause) }
-                throw error
+                var failure = error
+                if case .store = error.subject { failure = BlobStore.corrupt(id, error.reason, cause: error.cause) }
+                noteDamage(id, failure)
+                if mayHeal, await heal(id, at: location) {
+                    mayHeal = false
+                    continue
+                }
+                throw failure
             }
         }
         return nil
@@ -43,7 +50,7 @@ extension BlobStore {
         return try await pool.run { [self] () throws(RegistryError) in
             let blob = try opened(id, at: location)
             guard options.isStrict else { return BlobContent(.extents([blob.extent])) }
-            return BlobContent(.streamed(try CheckedBlob(id, in: blob.extent, table: try checksums(of: id, blob), pool: pool)))
+            return BlobContent(.streamed(try CheckedBlob(id, in: blob.extent, table: try checksums(of: id, blob), of: self)))
         }
     }
 

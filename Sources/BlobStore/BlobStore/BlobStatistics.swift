@@ -20,6 +20,11 @@ final class Counters: Sendable {
     private let blobs = Atomic<UInt64>(0)
     private let bytes = Atomic<UInt64>(0)
 
+    private let healed = Atomic<UInt64>(0)
+
+    func blobHealed() { healed.wrappingAdd(1, ordering: .relaxed) }
+    var blobsHealed: UInt64 { healed.load(ordering: .relaxed) }
+
     func blobCommitted(bytes count: Int64) {
         blobs.wrappingAdd(1, ordering: .relaxed)
         bytes.wrappingAdd(UInt64(count), ordering: .relaxed)

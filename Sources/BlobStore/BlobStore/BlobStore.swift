@@ -85,6 +85,8 @@ public final class BlobStore: Sendable {
     /// Committed, and long enough to be cut up.
     let uncut = UncutBlobs()
     let counters = Counters()
+    let damaged = DamagedBlobs()
+    let healer = Mutex<Healer?>(nil)
 
     /// Opens the store in `directory`, which is made when missing (its parent is not), and recovers: an unfinished record at the end of the newest
     /// segment is skipped, open upload sessions are found again. Only that segment's headers are read.
@@ -245,6 +247,7 @@ public final class BlobStore: Sendable {
         counters.blobCommitted(bytes: placement.size)
         verified.insert(placement.id)
         uncut.add(placement.id, length: placement.size, at: world.monotonicNanoseconds())
+        damaged.clear(placement.id)
         switch placement.home {
         case .stored: break
         case .segment(let segment, _, _): segments.settle(segment)

@@ -185,8 +185,11 @@ extension BlobStore {
     }
 
     /// Reads the blob once: its checksums and its SHA-256 must be right. Blocks.
-    func verifyWhole(_ id: BlobID, at location: BlobLocation) throws(RegistryError) {
-        guard location.isWhole else { return try verifyChunks(id, at: location) }
+    /// - Parameter pause: called after each slice with its length.
+    func verifyWhole(
+        _ id: BlobID, at location: BlobLocation, pause: (Int) throws(RegistryError) -> Void = { _ in }
+    ) throws(RegistryError) {
+        guard location.isWhole else { return try verifyChunks(id, at: location, pause: pause) }
         let blob = try opened(id, at: location)
         var expected = BinaryReader(try checksums(of: id, blob))
         var hasher = MultiHasher(.sha256)
@@ -199,6 +202,7 @@ extension BlobStore {
             }
             slice.withUnsafeBytes { unsafe hasher.update($0) }
             done += Int64(count)
+            try pause(count)
         }
         guard hasher.finish().first == id.digest else { throw BlobStore.corrupt(id, "its bytes are not the ones it is named after") }
     }

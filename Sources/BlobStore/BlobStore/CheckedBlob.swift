@@ -9,15 +9,15 @@ final class CheckedBlob: StreamedBytes {
     let size: Int64
     private let extent: Extent
     private let checksums: [UInt32]
-    private let pool: BlockingPool
+    private let store: BlobStore
     /// For who reads here and there, in pieces smaller than a slice.
     private let latest = Mutex<(index: Int, bytes: [UInt8])?>(nil)
 
     /// - Parameter table: the slice checksums, themselves checked.
-    init(_ id: BlobID, in extent: Extent, table: [UInt8], pool: BlockingPool) throws(RegistryError) {
+    init(_ id: BlobID, in extent: Extent, table: [UInt8], of store: BlobStore) throws(RegistryError) {
         self.id = id
         self.extent = extent
-        self.pool = pool
+        self.store = store
         size = extent.length
         var reader = BinaryReader(table)
         var checksums: [UInt32] = []
@@ -26,7 +26,7 @@ final class CheckedBlob: StreamedBytes {
         self.checksums = checksums
     }
 
-    func body(of range: Range<Int64>) -> Body { Body(length: range.upperBound - range.lowerBound, source: Slices(of: self, range, on: pool)) }
+    func body(of range: Range<Int64>) -> Body { Body(length: range.upperBound - range.lowerBound, source: Slices(of: self, range, on: store.pool)) }
 
     func read(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws(RegistryError) -> Int {
         guard offset >= 0 else { return 0 }
@@ -57,9 +57,16 @@ final class CheckedBlob: StreamedBytes {
         let count = Int(min(Int64(SliceChecksums.sliceBytes), size - start))
         let bytes = try Disk.read(extent.file, at: extent.offset + start, count: count)
         guard bytes.count == count, CRC32C.of(bytes) == checksums[index] else {
-            throw BlobStore.corrupt(id, "its bytes are damaged from \(start) to \(start + Int64(count))")
+            throw damage("its bytes are damaged from \(start) to \(start + Int64(count))")
         }
         return bytes
+    }
+
+    /// Found while it leaves: the next reader gets it healed, or none of it.
+    fileprivate func damage(_ what: String) -> RegistryError {
+        let error = BlobStore.corrupt(id, what)
+        store.noteDamage(id, error)
+        return error
     }
 
     /// One reader's way through a range.
@@ -100,7 +107,7 @@ final class CheckedBlob: StreamedBytes {
                 if state.position < end {
                     state.hasher = hasher
                 } else if hasher.finish().first != blob.id.digest {
-                    throw BlobStore.corrupt(blob.id, "its bytes are not the ones it is named after")
+                    throw blob.damage("its bytes are not the ones it is named after")
                 }
             }
             return ByteBuffer(bytes: slice[Int(within)..<Int(within) + count])

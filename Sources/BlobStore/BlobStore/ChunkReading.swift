@@ -51,8 +51,11 @@ final class ChunkedBlob: StreamedBytes {
             return chunk
         } catch {
             guard error.code == .corrupt else { throw error }
-            store.verified.remove(id)
-            throw BlobStore.corrupt(id, "its bytes are damaged from \(piece.start) to \(piece.start + Int64(piece.length))", cause: "\(error)")
+            let failure = BlobStore.corrupt(
+                id, "its bytes are damaged from \(piece.start) to \(piece.start + Int64(piece.length))", cause: "\(error)")
+            // Who verifies looks again whether the blob is still there, before it says so.
+            if !isStored { store.noteDamage(id, failure) }
+            throw failure
         }
     }
 }
@@ -291,13 +294,17 @@ extension BlobStore {
     }
 
     /// Reads every chunk, and the whole by its SHA-256. Blocks.
-    func verifyChunks(_ id: BlobID, at location: BlobLocation) throws(RegistryError) {
+    /// - Parameter pause: called after each chunk with its length.
+    func verifyChunks(
+        _ id: BlobID, at location: BlobLocation, pause: (Int) throws(RegistryError) -> Void = { _ in }
+    ) throws(RegistryError) {
         guard let place = location.record else { preconditionFailure("a recipe lies in a segment") }
         let blob = ChunkedBlob(id, try readRecipe(id, at: place), of: self)
         var hasher = Digest.Hasher(.sha256)
         for index in 0..<blob.recipe.count {
             let chunk = try blob.read(blob.recipe[index], isStored: true)
             chunk.withUnsafeReadableBytes { unsafe hasher.update($0) }
+            try pause(chunk.readableBytes)
         }
         guard BlobID(hasher.finish()) == id else { throw BlobStore.corrupt(id, "its chunks are not what it was made of") }
     }

@@ -1,0 +1,52 @@
+import BlobStore
+import Core
+import HTTPTypes
+import Registry
+
+/// The background reading of stored bytes, and what it found.
+enum ScrubEndpoints {
+    static let table: [Endpoint] = [
+        .json(.get, "/api/v1/admin/scrub", "get_scrub", "admin", .admin) { (call, _: Nothing) throws(RegistryError) -> ScrubStatus in
+            try await status(call.registry)
+        },
+        // Reads everything once, and answers at the end; a client that hangs up interrupts it.
+        .json(.post, "/api/v1/admin/scrub", "run_scrub", "admin", .admin) { (call, _: Nothing) throws(RegistryError) -> ScrubStatus in
+            try await scrub(of: call.registry).pass()
+            return try await status(call.registry)
+        },
+    ]
+
+    private static func scrub(of registry: Registry) throws(RegistryError) -> Scrub {
+        guard let scrub = registry.scrub else { throw RegistryError(.unsupported, subject: .store, reason: "this server has no scrub") }
+        return scrub
+    }
+
+    private static func status(_ registry: Registry) async throws(RegistryError) -> ScrubStatus {
+        let scrub = try scrub(of: registry)
+        var damaged: [DamagedBlobStatus] = []
+        for blob in await registry.blobs.damagedBlobs() {
+            damaged.append(
+                DamagedBlobStatus(
+                    digest: blob.blob.description, found_at: blob.found.description, reason: blob.reason,
+                    references: await registry.catalog.names(of: blob.blob)))
+        }
+        return ScrubStatus(
+            is_running: scrub.isRunning, oldest_unverified_at: scrub.oldest.description, blobs: scrub.totals.blobs, bytes: scrub.totals.bytes,
+            damaged_found: scrub.totals.damaged, healed: Int64(clamping: scrub.healedBlobs), damaged: damaged)
+    }
+}
+
+struct ScrubStatus: Codable, Sendable {
+    let is_running: Bool
+    /// Every byte stored before then was read since.
+    let oldest_unverified_at: String
+    /// Since the start.
+    let blobs, bytes, damaged_found, healed: Int64
+    /// Now.
+    let damaged: [DamagedBlobStatus]
+}
+
+struct DamagedBlobStatus: Codable, Sendable {
+    let digest, found_at, reason: String
+    let references: [String]
+}

@@ -1,0 +1,35 @@
+public import BlobStore
+public import Catalog
+public import Core
+
+extension Scrub {
+    /// With the catalog's names for what is damaged.
+    public convenience init(of blobs: BlobStore, named catalog: any Catalog, options: ScrubOptions) throws(RegistryError) {
+        try self.init(of: blobs, options: options) { blob in await catalog.names(of: blob) }
+    }
+
+    public func publish(_ metrics: Metrics, world: World) {
+        metrics.gauge("granary_scrub_oldest_unverified_seconds", help: "Since when the longest unread byte of the store was not read.") { [self] in
+            Double(max(0, world.now().milliseconds - oldest.milliseconds)) / 1000
+        }
+        metrics.gauge("granary_scrub_running", help: "1 while the scrub reads.") { [self] in isRunning ? 1 : 0 }
+        metrics.gauge("granary_scrub_blobs_total", help: "Blobs the scrub read since the start.") { [self] in Double(totals.blobs) }
+        metrics.gauge("granary_scrub_bytes_total", help: "Bytes of blobs the scrub read since the start.") { [self] in Double(totals.bytes) }
+        metrics.gauge("granary_damaged_blobs_found_total", help: "Damaged blobs the scrub met since the start.") { [self] in Double(totals.damaged) }
+        metrics.gauge("granary_damaged_blobs", help: "Blobs known to be damaged now.") { [self] in Double(damagedBlobs) }
+        metrics.gauge("granary_healed_blobs_total", help: "Damaged blobs healed since the start.") { [self] in Double(healedBlobs) }
+    }
+}
+
+extension Catalog {
+    private static var namesMax: Int { 10 }
+
+    /// In words, what names the blob; at most ten, and none when the catalog cannot tell.
+    public func names(of blob: BlobID) async -> [String] {
+        var names: [String] = []
+        do throws(RegistryError) {
+            for pin in try await pins(of: blob, limit: Self.namesMax) { names.append(try await words(for: pin)) }
+        } catch { names.append("the catalog cannot tell: \(error.reason)") }
+        return names
+    }
+}

@@ -1,0 +1,40 @@
+import BlobStore
+import Registry
+
+// What the settings mean to the rooms that store and tend blobs.
+
+extension Configuration {
+    var blobOptions: BlobStore.Options {
+        var options = BlobStore.Options()
+        options.ownFileBytesMin = Int(ownFileBytesMin)
+        options.segmentBytesMax = segmentBytesMax
+        options.verificationSeconds = verifyWindowHours * 3600
+        options.isStrict = strictReads
+        options.uploadLifetimeSeconds = uploadLifetimeHours * 3600
+        return options
+    }
+
+    var scrubOptions: ScrubOptions {
+        var options = ScrubOptions()
+        options.intervalSeconds = scrubIntervalDays * 24 * 3600
+        options.bytesPerSecondMax = scrubBytesPerSecondMax
+        return options
+    }
+
+    var sweepOptions: SweepOptions {
+        var options = SweepOptions()
+        options.intervalSeconds = sweepIntervalMinutes * 60
+        options.graceSeconds = sweepGraceMinutes * 60
+        options.livePercentMin = sweepLivePercentMin
+        options.bytesPerSecondMax = sweepBytesPerSecondMax
+        return options
+    }
+
+    var chunkerOptions: ChunkerOptions {
+        var options = ChunkerOptions()
+        options.isOn = chunking
+        options.delaySeconds = chunkDelaySeconds
+        options.bytesPerSecondMax = chunkBytesPerSecondMax
+        return options
+    }
+}
