@@ -15,6 +15,8 @@ make_scratch "$suite"
 cd "$scratch" || exit
 
 # Clients under test take nothing from the machine's configuration.
+# TERM: what twine says to a dumb terminal is wrapped at 80 columns.
+export TERM=xterm
 export HOME=$scratch/home PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 UV_NO_CONFIG=1
 unset PIP_FIND_LINKS PIP_INDEX_URL PIP_EXTRA_INDEX_URL UV_INDEX_URL UV_DEFAULT_INDEX http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 mkdir -p "$HOME"
