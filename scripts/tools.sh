@@ -24,7 +24,7 @@ ensure_python_tools() {
 
 # program -> package; a program is run through a wrapper in .tools/bin that finds the libraries unpacked beside it.
 declare -A debian_packages=([skopeo]=skopeo [umoci]=umoci [docker-registry]=docker-registry [oras]=oras [crane]=crane [wget]=wget
-    [wrk]=wrk [nginx]=nginx [dput]=dput [apt-ftparchive]=apt-utils [ccache]=ccache)
+    [wrk]=wrk [nginx]=nginx [dput]=dput [apt-ftparchive]=apt-utils [ccache]=ccache [restic]=restic [borg]=borgbackup [casync]=casync)
 
 private_apt() { APT_CONFIG=$tools/apt/apt.conf "$@"; }
 

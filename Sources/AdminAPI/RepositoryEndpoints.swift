@@ -33,6 +33,13 @@ enum RepositoryEndpoints {
             try await call.registry.deleteRepository(try call.repositoryKey(), by: call.origin)
             return Nothing()
         },
+        .json(.get, "/api/v1/repositories/{key}/storage", "get_repository_storage", "repositories", .optional) {
+            (call, _: Nothing) throws(RegistryError) -> RepositoryStorageStatsResponse in
+            let repository = try await call.registry.listed(try call.repositoryKey(), by: call.caller)
+            let usage = try await call.registry.catalog.usage(of: repository.id)
+            let survey = try await call.registry.storageSurvey.current()
+            return RepositoryStorageStatsResponse(repository, logical: usage.bytes, survey)
+        },
         .json(.get, "/api/v1/repositories/{key}/cache-ttl", "get_cache_ttl", "repositories", .optional) {
             (call, _: Nothing) throws(RegistryError) -> CacheTtlResponse in
             let repository = try await call.registry.listed(try call.repositoryKey(), by: call.caller)

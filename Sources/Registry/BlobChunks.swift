@@ -2,6 +2,7 @@ import BlobStore
 import Catalog
 public import Core
 import FrontendKit
+import Logging
 
 extension Registry {
     private static let pinsMax = 16
@@ -17,8 +18,40 @@ extension Registry {
         return .general
     }
 
+    /// A survey now and then, and what it found as metrics, until the task is cancelled.
+    public func surveyStorage(_ metrics: Metrics) async {
+        while !Task.isCancelled {
+            do throws(RegistryError) {
+                _ = try await storageSurvey.current()
+                for repository in try await catalog.repositories(after: nil, limit: Metrics.seriesMax) { publish(metrics, of: repository) }
+            } catch {
+                log.warning("what repositories take on the disk could not be counted", metadata: ["error": "\(error)"])
+            }
+            try? await Task.sleep(for: .seconds(Registry.surveySeconds))
+        }
+    }
+
+    private static let surveySeconds = 3600
+
+    private func publish(_ metrics: Metrics, of repository: Repository) {
+        let (id, survey) = (repository.id, storageSurvey)
+        let labels = [(name: "repository", value: repository.key.text)]
+        metrics.gauge("granary_repository_blob_bytes", help: "Lengths of a repository's blobs, each once, hourly.", labels: labels) {
+            Double(survey.last?.footprints[id]?.bytes ?? 0)
+        }
+        metrics.gauge(
+            "granary_repository_stored_bytes", help: "What is stored of a repository's blobs, as if it were alone, hourly.", labels: labels
+        ) { Double(survey.last?.footprints[id]?.storedBytes ?? 0) }
+    }
+
     /// What is kept in chunks, read when somebody asks.
     public func publishChunks(_ metrics: Metrics) {
+        metrics.gauge("granary_blob_bytes", help: "Lengths of all blobs that anything names, at the last survey.") { [storageSurvey] in
+            Double(storageSurvey.last?.total.bytes ?? 0)
+        }
+        metrics.gauge("granary_stored_bytes", help: "What is stored of all blobs that anything names, at the last survey.") { [storageSurvey] in
+            Double(storageSurvey.last?.total.storedBytes ?? 0)
+        }
         metrics.gauge("granary_chunked_blobs_total", help: "Blobs cut into chunks since the start.") { [chunker] in Double(chunker.totals.cutBlobs) }
         metrics.gauge("granary_chunked_bytes_total", help: "Lengths of the blobs cut into chunks since the start.") { [chunker] in
             Double(chunker.totals.cutBytes)

@@ -66,6 +66,7 @@ public final class Registry: Sendable {
     public let chunker: Chunker
     /// What reads stored bytes in the background; nil where nothing does.
     public let scrub: Scrub?
+    public let storageSurvey: StorageSurvey
 
     public init(
         catalog: any Catalog, blobs: BlobStore, access: Access, outbound: OutboundClient, frontends: [any Frontend], workers: BlockingPool,
@@ -90,6 +91,7 @@ public final class Registry: Sendable {
         downloads = DownloadCounter(catalog: catalog, world: world)
         scrub = options.scrub
         sweeper = Sweeper(catalog: catalog, blobs: blobs, options: options.sweep, world: world, log: log)
+        storageSurvey = StorageSurvey(catalog: catalog, blobs: blobs, world: world)
         chunker = Chunker(blobs: blobs, options: options.chunker) { [catalog, frontends, log] blob in
             do throws(RegistryError) {
                 return try await Registry.chunkProfile(of: blob, catalog) { name in

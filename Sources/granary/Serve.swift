@@ -96,12 +96,15 @@ enum Running {
         if let file = configuration.portFile { try TextFile.write("\(port)\n", to: file) }
         log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
         await run(
-            server, registry, followers: [registry.viewFollower, registry.indexFollower, counters, registry.downloads, registry.evictionFollower],
+            server, registry, metrics,
+            followers: [registry.viewFollower, registry.indexFollower, counters, registry.downloads, registry.evictionFollower],
             log: log)
     }
 
     /// Until a signal asks for the end: requests under way are finished first, the stores closed after.
-    private static func run(_ server: HTTPServer, _ registry: Registry, followers: [any Follower], log: Logger) async {
+    private static func run(
+        _ server: HTTPServer, _ registry: Registry, _ metrics: Metrics, followers: [any Follower], log: Logger
+    ) async {
         await withTaskGroup(of: Void.self) { group in
             for follower in followers { group.addTask { await registry.follow(follower) } }
             group.addTask { await registry.expireUploads() }
@@ -109,6 +112,7 @@ enum Running {
             group.addTask { await registry.sweeper.runOnSchedule() }
             group.addTask { await registry.chunker.run() }
             group.addTask { await registry.scrub?.runOnSchedule() }
+            group.addTask { await registry.surveyStorage(metrics) }
             group.addTask { await registry.tendCaches() }
             let signal = await Signals.next()
             log.notice("granary stops", metadata: ["signal": "\(signal)"])

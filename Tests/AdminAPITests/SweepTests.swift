@@ -32,3 +32,22 @@ import Testing
         }
     }
 }
+
+@Suite("Storage of a repository") struct StorageTests {
+    @Test("equal bytes count once, others' never; figures are for who may read the repository") func storage() async throws {
+        let house = try await House()
+        await house.repository("files")
+        await house.repository("others")
+        let text = String(repeating: "some text that repeats ", count: 100)
+        for path in ["a/1/f", "a/2/f"] { await house.put(text, at: path, in: "files") }
+        await house.put(text, at: "b/1/f", in: "others")
+        let stats = await house.send(.get, "/api/v1/repositories/files/storage").json
+        #expect(stats["repository_key"] == "files" && stats["logical_bytes"] == 4600 && stats["unique_bytes"] == 2300)
+        // One record: header, the blob, a checksum, to the next multiple of 64.
+        #expect(stats["physical_bytes"] == 2368 && stats["blob_count"] == 1 && stats["dedup_scope"] == "repository")
+        #expect(stats["shared_bytes"] == nil && stats["computed_at"] != nil)
+        #expect(await house.send(.get, "/api/v1/repositories/none/storage").status == 404)
+        let anonymous = await house.send(.get, "/api/v1/repositories/files/storage", as: .none)
+        #expect(anonymous.status == 401)
+    }
+}

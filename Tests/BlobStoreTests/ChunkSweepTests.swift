@@ -196,6 +196,34 @@ import Testing
     }
 }
 
+@Suite("What blobs take on the disk") struct FootprintTests {
+    @Test("a chunk that two blobs have counts once for who has both, and for each who has one; in one round or many", arguments: [1 << 19, 4])
+    func footprints(seenMax: Int) async throws {
+        let fixture = try Fixture(Fixture.small)
+        let bytes = Fixture.text(2_500_000, seed: 60)
+        let (first, second) = (try await fixture.store(bytes), try await fixture.store(Fixture.edited(bytes)))
+        let whole = try await fixture.store(pattern(100_000, seed: 61))
+        guard case .cut = try await fixture.cut(first), case .cut = try await fixture.cut(second) else {
+            Issue.record("they were left whole")
+            return
+        }
+        let count = try fixture.blobs.footprintCount(owners: 4, seenMax: seenMax)
+        #expect(count.rounds == (seenMax == 4 ? try fixture.chunkRows / 4 + 1 : 1))
+        for round in 0..<count.rounds {
+            count.begin(round: round)
+            try await count.count([(first, [0, 2]), (second, [1, 2]), (whole, [2, 3]), (BlobID.zeros, [3])], round: round)
+        }
+        let (one, other, all, rest) = (count.footprints[0], count.footprints[1], count.footprints[2], count.footprints[3])
+        #expect(one.blobs == 1 && one.bytes == 2_500_000 && one.storedBytes < 1_500_000)
+        #expect(rest.blobs == 1 && rest.bytes == 100_000 && rest.storedBytes == RecordHeader.footprint(length: 100_000))
+        #expect(all.blobs == 3 && all.bytes == one.bytes + other.bytes + rest.bytes)
+        #expect(all.storedBytes < one.storedBytes + rest.storedBytes + 300_000)
+        let chunks = try fixture.chunkPairs().reduce(0) { try $0 + RecordHeader.footprint(length: ChunkIndex.place($1.value).length) }
+        let recipes = try [first, second].reduce(0) { try $0 + RecordHeader.footprint(length: fixture.locations()[$1]?.record?.length ?? 0) }
+        #expect(all.storedBytes == chunks + recipes + rest.storedBytes)
+    }
+}
+
 extension Fixture {
     struct Pair: Hashable, Sendable {
         let key: [UInt8]

@@ -87,6 +87,11 @@ struct Recipe: Sendable {
         return Piece(chunk: id, start: start, length: Int(ends[index] - start))
     }
 
+    /// The first 64 bits of a chunk's digest.
+    func prefix(_ index: Int) -> UInt64 {
+        digests.withUnsafeBytes { unsafe UInt64(bigEndian: $0.loadUnaligned(fromByteOffset: index * 32, as: UInt64.self)) }
+    }
+
     /// The first 64 bits of each chunk's digest.
     func forEachPrefix(_ body: (UInt64) -> Void) {
         digests.withUnsafeBytes { digests in

@@ -112,7 +112,7 @@ extension BlobStore {
     }
 
     /// The scan sees rows as they were when it began: compaction may have moved the recipe, and the sweep removed the blob.
-    private func currentRecipe(of id: BlobID, at location: BlobLocation) throws(RegistryError) -> Recipe {
+    func currentRecipe(of id: BlobID, at location: BlobLocation) throws(RegistryError) -> Recipe {
         var location = location
         while let place = location.record {
             do throws(RegistryError) { return try readRecipe(id, at: place) } catch {

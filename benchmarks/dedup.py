@@ -1,0 +1,170 @@
+"""What versions of one thing take when they are stored together: Granary, plain files, restic, borg, casync, on the same bytes.
+
+dedup.py BINARY SCRATCH NAME FILE... [-- NAME FILE...]...
+
+Each set of files is put into a fresh Granary in the order given, as generic artifacts; its chunker runs without delay and limit. Bytes are
+those of the store's segments and own files as the disk has them, after a restart (a segment in use is allocated in steps; what it does not use is
+taken off). The peers store the same files, one snapshot each, compressed as near to zstd level 3 as they can: restic `auto`, borg `zstd,3`, casync
+its default.
+"""
+import os, shutil, subprocess, sys, time
+
+import servers
+
+
+def tree_bytes(*paths):
+    total = 0
+    for path in paths:
+        for folder, _, names in os.walk(path):
+            total += sum(os.lstat(os.path.join(folder, name)).st_size for name in names)
+    return total
+
+
+def segment_bytes(path):
+    """Up to the last byte that is not zero: what follows is allocated, not used."""
+    end = os.path.getsize(path)
+    with open(path, "rb") as file:
+        while end > 0:
+            start = max(0, end - (1 << 20))
+            file.seek(start)
+            used = len(file.read(end - start).rstrip(b"\0"))
+            if used:
+                return start + used
+            end = start
+    return 0
+
+
+def metric(server, name):
+    for line in servers.call(server, "GET", "/metrics").decode().splitlines():
+        if line.startswith(name + " "):
+            return float(line.split()[1])
+    raise SystemExit(f"no metric {name}")
+
+
+def granary(binary, scratch, files):
+    data = f"{scratch}/granary"
+    shutil.rmtree(data, ignore_errors=True)
+    settings = ["chunk_delay_seconds=0", "chunk_bytes_per_second_max=0", "sweep_interval_minutes=0", "upload_bytes_max=0"]
+    flags = [word for setting in settings for word in ("--set", setting)]
+    server = servers.granary(binary, scratch, *flags)
+    servers.call(server, "POST", "/api/v1/repositories", {"key": "bench", "name": "bench", "format": "generic", "repo_type": "local"})
+    for index, path in enumerate(files):
+        with open(path, "rb") as file:
+            servers.call(server, "PUT", f"/api/v1/repositories/bench/artifacts/v/{index}/{os.path.basename(path)}", file, "application/octet-stream")
+    long = len({os.path.realpath(path) for path in files if os.path.getsize(path) >= 1 << 20})
+    deadline = time.monotonic() + 3600
+    while time.monotonic() < deadline:
+        done = sum(metric(server, f"granary_chunk{name}") for name in ("ed_blobs_total", "_kept_blobs_total", "_failures_total"))
+        if metric(server, "granary_chunk_waiting_blobs") == 0 and done >= long:
+            break
+        time.sleep(0.2)
+    else:
+        raise SystemExit("the chunker does not come to an end")
+    if metric(server, "granary_chunk_failures_total") > 0:
+        raise SystemExit(f"the chunker failed; the server's log: {scratch}/granary.log")
+    cut, cpu = metric(server, "granary_chunked_blobs_total"), server.cpu_seconds()
+    for index, path in enumerate(files):
+        check(server, f"/api/v1/repositories/bench/download/v/{index}/{os.path.basename(path)}", path)
+    # Twice: the first may find blobs in their old files still held.
+    servers.call(server, "POST", "/api/v1/admin/storage-gc", {"grace_seconds": 0})
+    server.stop()
+    segments = f"{data}/store/segments"
+    stored = sum(segment_bytes(f"{segments}/{name}") for name in os.listdir(segments)) + tree_bytes(f"{data}/store/blobs")
+    return stored, f"{cut:.0f} of {len(files)} in chunks; {cpu:.1f} s CPU; index {tree_bytes(f'{data}/index') >> 10} KiB"
+
+
+def check(server, path, original):
+    """What comes back is what went in."""
+    import hashlib, http.client
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
+    connection.request("GET", path, headers={"Authorization": servers.authorization()})
+    response = connection.getresponse()
+    got, wanted = hashlib.sha256(), hashlib.sha256()
+    while piece := response.read(1 << 20):
+        got.update(piece)
+    with open(original, "rb") as file:
+        while piece := file.read(1 << 20):
+            wanted.update(piece)
+    if response.status != 200 or got.digest() != wanted.digest():
+        raise SystemExit(f"GET {path}: {response.status}, and not the bytes that were put")
+
+
+class Failed(Exception):
+    """A peer that does not work here: the others are measured all the same."""
+
+
+def run(*command, **environment):
+    result = subprocess.run(command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if result.returncode != 0:
+        raise Failed(f"{' '.join(command[:3])}: {result.stderr.decode().strip().splitlines()[-1:]}")
+
+
+def restic(scratch, files):
+    repository = {"RESTIC_REPOSITORY": f"{scratch}/restic", "RESTIC_PASSWORD": "bench", "RESTIC_CACHE_DIR": f"{scratch}/restic-cache"}
+    run("restic", "init", "--repository-version", "2", **repository)
+    for path in files:
+        run("restic", "backup", "--compression", "auto", path, **repository)
+    return tree_bytes(f"{scratch}/restic"), "compression auto"
+
+
+def borg(scratch, files):
+    home = {"BORG_BASE_DIR": f"{scratch}/borg-home", "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
+    # Unpacked rather than installed, its modules are beside it.
+    modules = os.path.join(os.path.dirname(shutil.which("borg")), "../unpacked/usr/lib/python3/dist-packages")
+    if os.path.isdir(modules):
+        home["PYTHONPATH"] = os.path.realpath(modules)
+    run("borg", "init", "-e", "none", f"{scratch}/borg", **home)
+    for index, path in enumerate(files):
+        run("borg", "create", "-C", "zstd,3", f"{scratch}/borg::{index}", path, **home)
+    return tree_bytes(f"{scratch}/borg"), "zstd,3; chunks of 2 MiB"
+
+
+def casync(scratch, files):
+    os.makedirs(f"{scratch}/casync")
+    for index, path in enumerate(files):
+        run("casync", "make", f"--store={scratch}/casync/store.castr", f"{scratch}/casync/{index}.caibx", path)
+    return tree_bytes(f"{scratch}/casync"), "64 KiB, its default"
+
+
+def zstd(scratch, files):
+    total = 0
+    for path in files:
+        total += len(subprocess.run(["zstd", "-3", "-c", "-q", path], stdout=subprocess.PIPE, check=True).stdout)
+    return total, "each file by itself"
+
+
+def measure(binary, scratch, name, files):
+    raw = sum(os.path.getsize(path) for path in files)
+    print(f"\n{name}: {len(files)} files, {raw / 1e6:.1f} MB\n")
+    print("| stored by | MB | % of raw | |\n|---|---|---|---|")
+    print(f"| plain files | {raw / 1e6:.1f} | 100 | |")
+    for tool in (zstd, granary, restic, borg, casync):
+        if tool is not granary and not shutil.which(tool.__name__):
+            print(f"| {tool.__name__} | | | not on this machine |")
+            continue
+        folder = f"{scratch}/{name}-{tool.__name__}"
+        os.makedirs(folder)
+        try:
+            stored, note = tool(binary, folder, files) if tool is granary else tool(folder, files)
+        except Failed as failure:
+            print(f"| {tool.__name__} | | | {failure} |", flush=True)
+            continue
+        print(f"| {tool.__name__} | {stored / 1e6:.1f} | {100 * stored / raw:.1f} | {note} |", flush=True)
+        shutil.rmtree(folder)
+
+
+def main():
+    binary, scratch, *rest = sys.argv[1:]
+    sets, current = [], []
+    for word in rest + ["--"]:
+        if word == "--":
+            if current:
+                sets.append(current)
+            current = []
+        else:
+            current.append(word)
+    for name, *files in sets:
+        measure(binary, scratch, name, files)
+
+
+main()
