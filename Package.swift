@@ -100,7 +100,7 @@ let package = Package(
         .executableTarget(
             name: "granary",
             dependencies: [
-                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "FrontendKit", "Outbound", "Access", "Registry", "Server",
+                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "S3Tier", "FrontendKit", "Outbound", "Access", "Registry", "Server",
                 "AdminAPI", "BuiltIn", .yams, .arguments, .logging, .nioCore, .nioPosix,
             ],
             path: "Sources/granary",
@@ -110,7 +110,7 @@ let package = Package(
         // Tests mirror the tree.
         .target(
             name: "TestSupport",
-            dependencies: ["Core", "Catalog", "FrontendKit", "Parsing", .nioCore, .nioPosix, .nioHTTP1, .nioSSL, .httpTypes],
+            dependencies: ["Core", "Catalog", "BlobStore", "FrontendKit", "Parsing", .nioCore, .nioPosix, .nioHTTP1, .nioSSL, .httpTypes],
             path: "Tests/Support", swiftSettings: strict),
         // A whole server without its sockets, for tests of what stands behind them.
         .target(
@@ -123,7 +123,7 @@ let package = Package(
         tests("CoreTests", ["Core"]),
         tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport", .logging]),
         tests("BlobStoreTests", ["CBlobStore", "Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore, .logging]),
-        tests("S3TierTests", ["Core", "Outbound", "S3Tier", "TestSupport", .nioCore, .logging]),
+        tests("S3TierTests", ["BlobStore", "Core", "Outbound", "S3Tier", "TestSupport", .nioCore, .logging]),
         tests("ParsingTests", ["Core", "Parsing", .nioCore]),
         tests("FrontendKitTests", ["Core", "FrontendKit", .httpTypes]),
         tests("OutboundTests", ["Core", "Outbound", "TestSupport", .nioCore, .logging]),

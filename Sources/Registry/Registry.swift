@@ -14,6 +14,8 @@ public final class Registry: Sendable {
         public var baseURL: BaseURL
         /// The most one upload may have.
         public var uploadBytesMax: Int64 = 10 << 30
+        /// How long a URL with which a client gets a large blob from the object store itself is good; nil: the bytes go through the server.
+        public var presignedSeconds: Int64?
         /// How long a resumable upload may receive nothing; the blob store is told the same.
         public var uploadLifetimeSeconds: Int64 = 24 * 3600
         /// Memory for rendered views.

@@ -28,10 +28,26 @@ extension Registry {
         _ asset: Asset, _ authorized: Authorized, fields: HTTPFields, isPointer: Bool, head: RequestHead
     ) async throws(RegistryError) -> Response {
         try await gate(asset.blob, as: asset.path)
+        if let elsewhere = presigned(asset, authorized, head: head) { return elsewhere }
         guard let content = try await blobs.content(of: asset.blob) else {
             throw RegistryError(.corrupt, subject: .blob(asset.blob.description), reason: "the bytes of \(asset.path) are missing from the store")
         }
         return fileResponse(asset, content, authorized, fields: fields, isPointer: isPointer, head: head)
+    }
+
+    /// To the object store that has the bytes, for a blob that the disk does not have: past every question of who may read it. What is given is
+    /// one object, for a minute, as a download.
+    private func presigned(_ asset: Asset, _ authorized: Authorized, head: RequestHead) -> Response? {
+        let name = Percent.encode(asset.path.text.split(separator: "/").last ?? "blob", in: .strict)
+        guard let seconds = options.presignedSeconds, head.method == .get,
+            let url = blobs.tierURL(
+                of: asset.blob, expiresSeconds: seconds, disposition: "attachment; filename=\"\(name)\"", contentType: asset.contentType)
+        else { return nil }
+        if CacheLimits.evicts(authorized.repository) { recency.note(asset.path, in: authorized.repository.id, at: world.now()) }
+        downloads.add(asset.path, in: authorized.repository.id)
+        return Response(
+            .temporaryRedirect,
+            fields: [.location: url, .cacheControl: "no-store", .checksumSHA256: asset.blob.hex, .artifactStorage: "redirect-s3"], content: .none)
     }
 
     func fileResponse(
@@ -98,6 +114,7 @@ extension Registry {
 
 extension HTTPField.Name {
     static let checksumSHA256 = HTTPField.Name(checked: "X-Checksum-SHA256")
+    static let artifactStorage = HTTPField.Name(checked: "X-Artifact-Storage")
 
     private init(checked name: String) {
         guard let field = HTTPField.Name(name) else { preconditionFailure("not a field name: \(name)") }

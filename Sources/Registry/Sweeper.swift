@@ -242,6 +242,7 @@ public final class Sweeper: Sendable {
             // A dry run has deleted nothing: it counts what its walk would leave.
             let liveness = options.isDryRun ? try await blobs.withChunks(walked) : try await blobs.segmentLiveness()
             for segment in sealed where !Task.isCancelled { tally += try await blobs.sweepSegment(segment, liveness, compaction) }
+            tally += try await blobs.sweepTier(sealed, liveness, dryRun: options.isDryRun)
         }
     }
 }

@@ -45,6 +45,24 @@ struct Configuration: Sendable {
     var outboundProxy: String?
     var outboundProxyExceptions: [String] = []
     var outboundAllowedCIDRs: [CIDR] = []
+    var tierDirectory: String?
+    var tierPolicy = "write-behind"
+    var tierDelaySeconds: Int64 = 300
+    var tierDiskBytesMax: Int64 = 0
+    var tierColdHours: Int64 = 720
+    var tierDeleteDelayMinutes: Int64 = 1440
+    var tierIntervalSeconds: Int64 = 5
+    var s3Bucket: String?
+    var s3Region = "us-east-1"
+    var s3Endpoint: String?
+    var s3Prefix: String?
+    var s3AccessKey: String?
+    var s3SecretKey: String?
+    var s3SessionToken: String?
+    var s3PathStyle = "auto"
+    var s3AllowPrivate = false
+    var presignedDownloads = false
+    var presignedDownloadsSeconds: Int64 = 60
     /// What was given but is not served by this version: said at start-up.
     var warnings: [String] = []
 
@@ -83,6 +101,7 @@ struct Configuration: Sendable {
         guard (tlsCertificate == nil) == (tlsKey == nil) else {
             throw Configuration.refused("tls_certificate", "TLS needs both tls_certificate and tls_key")
         }
+        try checkTier()
     }
 
     private static func values(ofFile path: String) throws(RegistryError) -> [(String, String)] {

@@ -53,11 +53,9 @@ enum Running {
         let access = try Access(catalog: catalog, world: world, options: try accessOptions(configuration, directories, world), log: log)
         try await access.bootstrapAdmin(
             password: configuration.adminPassword, passwordFile: directories.root + "/admin.password", skip: configuration.skipAdminProvisioning)
-        let outbound = try OutboundClient(
-            options: .init(
-                caFile: configuration.outboundCAFile, proxy: configuration.outboundProxy, proxyExceptions: configuration.outboundProxyExceptions),
-            log: log, world: world)
+        let outbound = try configuration.outboundClient(log)
         defer { outbound.close() }
+        try await Tier.attach(to: blobs, configuration, outbound: outbound, log: log)
 
         let sealer = try Sealer(key: try KeyFile.loadOrCreate(path: directories.keys + "/seal", bytes: Sealer.keyBytes, world: world), world: world)
         var options = Registry.Options(baseURL: BaseURL(configuration.baseURL))
@@ -69,6 +67,7 @@ enum Running {
         options.sweep = configuration.sweepOptions
         options.chunker = configuration.chunkerOptions
         options.scrub = try Scrub(of: blobs, named: catalog, options: configuration.scrubOptions)
+        options.presignedSeconds = configuration.presignedDownloads ? configuration.presignedDownloadsSeconds : nil
         let keys = SigningKeys(catalog: catalog, sealer: sealer, library: .openPGP, world: world)
         options.signing = keys.signing
         options.signingKeys = keys
@@ -83,6 +82,7 @@ enum Running {
         registry.sweeper.publish(metrics)
         registry.publishChunks(metrics)
         registry.scrub?.publish(metrics, world: world)
+        Tier.publish(metrics, blobs)
         metrics.gauge("granary_evicted_entries_total", help: "Assets evicted from caches.") { Double(registry.evicted.entries) }
         metrics.gauge("granary_evicted_bytes_total", help: "Logical bytes evicted from caches.") { Double(registry.evicted.bytes) }
 
@@ -114,6 +114,7 @@ enum Running {
             group.addTask { await registry.scrub?.runOnSchedule() }
             group.addTask { await registry.surveyStorage(metrics) }
             group.addTask { await registry.tendCaches() }
+            group.addTask { await registry.blobs.runTier() }
             let signal = await Signals.next()
             log.notice("granary stops", metadata: ["signal": "\(signal)"])
             await server.stop()

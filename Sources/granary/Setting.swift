@@ -125,6 +125,20 @@ struct Setting: Sendable {
         number("sweep_grace_minutes", in: 0...525_600, at: \.sweepGraceMinutes),
         number("sweep_live_percent_min", in: 0...100, at: \.sweepLivePercentMin),
         number("sweep_bytes_per_second_max", in: 0...1 << 40, at: \.sweepBytesPerSecondMax),
+        optional("tier_directory", at: \.tierDirectory),
+        text("tier_policy", oneOf: ["write-behind", "cold-only", "write-through"], at: \.tierPolicy),
+        number("tier_delay_seconds", in: 1...86_400, at: \.tierDelaySeconds),
+        number("tier_disk_bytes_max", in: 0...1 << 60, at: \.tierDiskBytesMax), number("tier_cold_hours", in: 1...87_600, at: \.tierColdHours),
+        number("tier_delete_delay_minutes", in: 1...525_600, at: \.tierDeleteDelayMinutes),
+        number("tier_interval_seconds", in: 1...3600, at: \.tierIntervalSeconds), optional("s3_bucket", ["S3_BUCKET"], at: \.s3Bucket),
+        text("s3_region", ["S3_REGION"], at: \.s3Region), optional("s3_endpoint", ["S3_ENDPOINT"], at: \.s3Endpoint),
+        optional("s3_prefix", ["S3_PREFIX"], at: \.s3Prefix),
+        optional("s3_access_key_id", ["S3_ACCESS_KEY_ID"], secret: true, mayBeBlank: false, at: \.s3AccessKey),
+        optional("s3_secret_access_key", ["S3_SECRET_ACCESS_KEY"], secret: true, mayBeBlank: false, at: \.s3SecretKey),
+        optional("s3_session_token", ["S3_SESSION_TOKEN"], secret: true, mayBeBlank: false, at: \.s3SessionToken),
+        text("s3_path_style", oneOf: ["auto", "true", "false"], at: \.s3PathStyle), flag("s3_allow_private", at: \.s3AllowPrivate),
+        flag("presigned_downloads", ["PRESIGNED_DOWNLOADS_ENABLED"], at: \.presignedDownloads),
+        number("presigned_downloads_seconds", ["PRESIGNED_DOWNLOADS_EXPIRY_SECS"], in: 1...3600, at: \.presignedDownloadsSeconds),
         optional("outbound_ca_file", ["CUSTOM_CA_CERT_PATH"], at: \.outboundCAFile),
         optional("outbound_proxy", at: \.outboundProxy), proxyExceptions, allowedCIDRs,
     ]
@@ -136,7 +150,7 @@ struct Setting: Sendable {
     static let unbuilt: Set<String> = [
         "DATABASE_URL", "STORAGE_BACKEND", "SETUP_PASSWORD_HINT", "CORS_ORIGINS", "DEMO_MODE", "GLOBAL_MAX_CONCURRENCY",
         "GLOBAL_REQUEST_TIMEOUT_SECS",
-        "TOTP_POLICY", "PRESIGNED_DOWNLOADS_ENABLED", "PRESIGNED_DOWNLOADS_EXPIRY_SECS", "QUARANTINE_ENABLED", "QUARANTINE_DURATION_MINUTES",
+        "TOTP_POLICY", "QUARANTINE_ENABLED", "QUARANTINE_DURATION_MINUTES",
         "GRPC_PORT", "METRICS_PORT",
         "SSO_ENCRYPTION_KEY", "AK_WEBHOOK_SECRET_KEY", "WEBHOOKS_V2_PRODUCER_ENABLED", "PEER_INSTANCE_NAME", "PEER_PUBLIC_ENDPOINT", "PEER_API_KEY",
         "TRIVY_URL", "OPENSCAP_URL", "OPENSEARCH_URL", "DEPENDENCY_TRACK_URL", "DEPENDENCY_TRACK_ENABLED", "PLUGINS_DIR", "PLUGINS_REQUIRE_SIGNED",
@@ -144,7 +158,7 @@ struct Setting: Sendable {
         "AK_DEFAULT_DOCKER_MIRROR_REPO", "AK_ENFORCE_HTTPS",
     ]
     static let unbuiltPrefixes = [
-        "S3_BUCKET", "S3_REGION", "S3_ENDPOINT", "S3_ACCESS", "S3_SECRET", "S3_PREFIX", "GCS_", "AZURE_STORAGE_", "RATE_LIMIT_", "ACCOUNT_LOCKOUT_",
+        "GCS_", "AZURE_STORAGE_", "RATE_LIMIT_", "ACCOUNT_LOCKOUT_",
         "PASSWORD_REQUIRE_", "PASSWORD_HISTORY_", "PASSWORD_EXPIRY_", "OIDC_", "LDAP_", "SAML_", "SMTP_", "BACKUP_S3_",
     ]
 }

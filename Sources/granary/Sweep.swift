@@ -54,6 +54,9 @@ struct Sweep: AsyncParsableCommand {
         let catalog = try await RocksCatalog(store: store, pool: BlockingPool(threads: 2, name: "worker"), world: .real, logger: log)
         let blobs = try BlobStore(at: directories.blobs, store: store, world: .real, log: log)
         defer { blobs.close() }
+        let outbound = try configuration.outboundClient(log)
+        defer { outbound.close() }
+        try await Tier.attach(to: blobs, configuration, outbound: outbound, log: log)
         var options = configuration.sweepOptions
         options.isDryRun = isDryRun
         options.graceSeconds = graceSeconds ?? options.graceSeconds

@@ -43,7 +43,7 @@ struct Fixture {
         let clock = Clock()
         self.directory = directory
         self.clock = clock
-        index = try OrderedStore(at: directory.file("index"), families: [.blobLocations, .chunks], logger: Fixture.log)
+        index = try OrderedStore(at: directory.file("index"), families: [.blobLocations, .chunks, .tierObjects], logger: Fixture.log)
         blobs = try BlobStore(at: directory.file("data"), store: index, options: options, world: clock.world, log: Fixture.log)
     }
 

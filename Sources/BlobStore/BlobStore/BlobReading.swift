@@ -14,12 +14,13 @@ extension BlobStore {
     func content(of id: BlobID, isKept: Bool) async throws(RegistryError) -> BlobContent? {
         var mayHeal = !isKept
         while let location = try await location(of: id) {
+            if let content = try await fromTier(id, at: location) { return content }
             do throws(RegistryError) {
                 if let content = try await verifiedContent(of: id, at: location, isKept: isKept) { return content }
             } catch {
                 guard error.code == .corrupt else { throw error }
                 // Between the two looks the sweep may have moved the blob, or taken it away: that is no damage.
-                guard try await self.location(of: id) == location else { continue }
+                guard try await self.location(of: id) == location, !hasLeft(id, location) else { continue }
                 var failure = error
                 if case .store = error.subject { failure = BlobStore.corrupt(id, error.reason, cause: error.cause) }
                 noteDamage(id, failure)

@@ -87,6 +87,8 @@ public final class BlobStore: Sendable {
     let counters = Counters()
     let damaged = DamagedBlobs()
     let healer = Mutex<Healer?>(nil)
+    /// Set once, by `attach`.
+    let tieringBox = Mutex<Tiering?>(nil)
 
     /// Opens the store in `directory`, which is made when missing (its parent is not), and recovers: an unfinished record at the end of the newest
     /// segment is skipped, open upload sessions are found again. Only that segment's headers are read.
@@ -128,6 +130,7 @@ public final class BlobStore: Sendable {
         openFiles.removeAll()
         recipes.removeAll()
         chunkCache.removeAll()
+        tieringBox.withLock { $0 = nil }
     }
 
     // MARK: Staging
@@ -190,7 +193,7 @@ public final class BlobStore: Sendable {
         }
         var isDamaged = false
         do throws(RegistryError) {
-            if let content = try await content(of: id, isKept: true) {
+            if try await !isAway(id), let content = try await content(of: id, isKept: true) {
                 let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
                 return StagedBlob(placement, digests: arrival.digests, session: arrival.session, of: self)
             }
@@ -251,7 +254,9 @@ public final class BlobStore: Sendable {
         switch placement.home {
         case .stored: break
         case .segment(let segment, _, _): segments.settle(segment)
-        case .ownFile: openFiles.forget(.ownFile(placement.id))
+        case .ownFile:
+            openFiles.forget(.ownFile(placement.id))
+            tiering?.noteStored(placement.id, length: placement.size)
         }
         placement.session?.committed()
     }

@@ -43,7 +43,8 @@ extension BlobStore {
 
     /// Sealed segments in the order of their numbers. What was sealed before liveness is counted can only become deader.
     public func sealedSegments() async throws(RegistryError) -> [UInt64] {
-        try await sweepPool.run { [segments] () throws(RegistryError) in try segments.sealedNumbers() }
+        let here = try await sweepPool.run { [segments] () throws(RegistryError) in try segments.sealedNumbers() }
+        return Set(here).union(remoteSegments()).sorted()
     }
 
     /// Counts every row of the two indexes.
@@ -65,6 +66,9 @@ extension BlobStore {
         _ number: UInt64, _ liveness: SegmentLiveness, _ options: CompactionOptions
     ) async throws(RegistryError) -> SweepTally {
         let share = liveness.shares[number] ?? SegmentLiveness.Share()
+        if share.blobs > 0, let size = tieredBytes(of: number), share.bytes < size / 100 * Int64(options.livePercentMin), !options.isDryRun {
+            try await bringBackToCompact(number)
+        }
         guard let file = try Disk.openExisting(segments.path(number)) else { return SweepTally() }
         let size = try Disk.status(of: file).size
         guard share.records == 0 || share.bytes < size / 100 * Int64(options.livePercentMin) else { return SweepTally() }

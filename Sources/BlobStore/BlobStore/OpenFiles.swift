@@ -19,6 +19,10 @@ final class OpenFiles: Sendable {
     private struct State {
         var slots: [Name: Slot] = [:]
         var clock: UInt64 = 0
+        /// The clock when somebody last asked what was used.
+        var askedAt: UInt64 = 0
+        /// Used since, and dropped.
+        var usedAndDropped: Set<Name> = []
     }
 
     private let filesMax: Int
@@ -52,6 +56,7 @@ final class OpenFiles: Sendable {
             var dropped: OpenFile?
             if state.slots.count >= filesMax, let oldest = state.slots.min(by: { $0.value.lastUse < $1.value.lastUse }) {
                 dropped = state.slots.removeValue(forKey: oldest.key)?.file
+                if oldest.value.lastUse > state.askedAt { state.usedAndDropped.insert(oldest.key) }
             }
             state.slots[name] = Slot(file: file, lastUse: state.clock)
             return dropped
@@ -66,6 +71,19 @@ final class OpenFiles: Sendable {
     func forget(_ name: Name) {
         let dropped = state.withLock { $0.slots.removeValue(forKey: name)?.file }
         _ = dropped
+    }
+
+    /// What was asked for since the last call.
+    func takeUsed() -> Set<Name> {
+        state.withLock { state in
+            defer {
+                state.usedAndDropped = []
+                state.askedAt = state.clock
+                state.clock += 1
+            }
+            let used = state.slots.filter { $0.value.lastUse > state.askedAt }.map(\.key)
+            return state.usedAndDropped.union(used)
+        }
     }
 
     func removeAll() {

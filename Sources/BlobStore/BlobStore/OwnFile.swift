@@ -127,6 +127,14 @@ final class OwnFile: SyncableFile {
 
     static func fileBytes(length: Int64) -> Int64 { length + SliceChecksums.tableBytes(length: length) + Int64(RecordHeader.bytes) }
 
+    /// The blob's length, by that of its file.
+    static func length(ofFile bytes: Int64) -> Int64 {
+        // A slice takes 2^20 bytes and 4 of the table.
+        let rest = max(0, bytes - Int64(RecordHeader.bytes))
+        let slices = (rest + Int64(SliceChecksums.sliceBytes) + 3) / (Int64(SliceChecksums.sliceBytes) + 4)
+        return max(0, rest - 4 * slices)
+    }
+
     /// What the end of the file says it is; nil when it is no whole blob's file.
     static func trailer(of file: OpenFile) throws(RegistryError) -> RecordHeader? {
         let size = try Disk.status(of: file).size

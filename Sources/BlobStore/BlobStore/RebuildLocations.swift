@@ -12,7 +12,7 @@ extension BlobStore {
     /// - Returns: how many blobs were found.
     @discardableResult
     public func rebuildLocations() async throws(RegistryError) -> Int {
-        let (found, chunks) = try await pool.run { [self] () throws(RegistryError) in try locationsOnDisk() }
+        let (found, chunks) = try await locations()
         // First: no recipe is to name what the index does not know.
         try await rebuildChunks(chunks)
         let stale = try await pool.run { [self] () throws(RegistryError) in
@@ -40,15 +40,28 @@ extension BlobStore {
         }
     }
 
+    /// On the disk and, where there is one, in the tier.
+    private func locations() async throws(RegistryError) -> ([BlobID: BlobLocation], [BlobID: BlobLocation.RecordPlace]) {
+        let remote = try await tiering?.indexFiles() ?? [:]
+        var (found, chunks) = try await pool.run { [self] () throws(RegistryError) in try locationsOnDisk(remote) }
+        for (id, length) in tiering?.remoteOwnFiles() ?? [:] where found[id] == nil { found[id] = BlobLocation(.ownFile, length: length) }
+        return (found, chunks)
+    }
+
     /// Of the blobs, and of the chunks. A recipe counts if all its chunks are there; of several records of a blob the last, and its own file
     /// before any.
-    private func locationsOnDisk() throws(RegistryError) -> ([BlobID: BlobLocation], [BlobID: BlobLocation.RecordPlace]) {
+    /// - Parameter remote: segments that are not on the disk, each by a file with its index.
+    private func locationsOnDisk(
+        _ remote: [UInt64: OpenFile]
+    ) throws(RegistryError) -> ([BlobID: BlobLocation], [BlobID: BlobLocation.RecordPlace]) {
         var found: [BlobID: BlobLocation] = [:]
         var chunks: [BlobID: BlobLocation.RecordPlace] = [:]
         var recipes: [(entry: SegmentEntry, segment: UInt64, isProved: Bool)] = []
         try segments.writeOut()
-        for number in try Segments.numbers(in: segments.directory) {
-            guard let file = try Disk.openExisting(segments.path(number)) else { continue }
+        for number in try Set(Segments.numbers(in: segments.directory)).union(remote.keys).sorted() {
+            var file = remote[number]
+            if file == nil { file = try Disk.openExisting(segments.path(number)) }
+            guard let file else { continue }
             let isSealed = try SegmentIndex.trailer(of: file, number: number) != nil
             for entry in try entries(of: file, number) {
                 switch entry.kind {

@@ -16,6 +16,8 @@ final class Segments: Sendable {
     private struct State {
         var active: [Purpose: Segment] = [:]
         var nextNumber: UInt64 = 1
+        /// When each of them took its place, in monotonic nanoseconds.
+        var activeSince: [Purpose: UInt64] = [:]
         /// Not sealed yet, or never to be in this run.
         var unsealed: Set<UInt64> = []
     }
@@ -54,6 +56,7 @@ final class Segments: Sendable {
             state.unsealed = Set(unsealed.map(\.number))
             if let last = unsealed.last, last.number == numbers.last, last.tail < bytesMax {
                 state.active[.uploads] = last
+                state.activeSince[.uploads] = world.monotonicNanoseconds()
                 unsealed.removeLast()
             }
         }
@@ -115,10 +118,26 @@ final class Segments: Sendable {
             let segment = try Segment(creating: state.nextNumber, in: directory, bytesMax: bytesMax, gauge: gauge, at: world.now())
             state.nextNumber += 1
             state.active[purpose] = segment
+            state.activeSince[purpose] = world.monotonicNanoseconds()
             state.unsealed.insert(segment.number)
             return segment
         }
     }
+
+    /// Takes no more records into a segment that has some and took the first so long ago: it is sealed when their fates are known.
+    func retire(olderThanSeconds seconds: Int64) {
+        let now = world.monotonicNanoseconds()
+        let age = UInt64(max(0, seconds)).multipliedReportingOverflow(by: 1_000_000_000)
+        let old = state.withLock { state in
+            state.active.filter { purpose, segment in
+                !age.overflow && now &- (state.activeSince[purpose] ?? now) >= age.partialValue && segment.tail > Int64(SegmentHeader.bytes)
+            }
+        }
+        for segment in old.values { retire(segment) }
+    }
+
+    /// Numbers up to this one were used, though no file here says so.
+    func skipNumbers(upTo number: UInt64) { state.withLock { $0.nextNumber = max($0.nextNumber, number + 1) } }
 
     private func retire(_ segment: Segment) {
         state.withLock { state in

@@ -40,6 +40,8 @@ extension OrderedStore {
         public static let blobLocations = Family("blob-locations")
         /// chunk -> where its bytes lie, and what else is known of chunks. Local and rebuildable, as the locations.
         public static let chunks = Family("chunks")
+        /// What lies in the blob store's tier.
+        public static let tierObjects = Family("tier-objects")
     }
 
     /// The first key after every key that begins with `prefix`; nil when there is none (the prefix is empty or all `0xFF`).

@@ -1,0 +1,161 @@
+public import Core
+import Logging
+import OrderedStore
+import Synchronization
+
+// A store with a tier: what it has beyond one without.
+
+extension BlobStore {
+    /// From now on what is sealed goes to the tier, and what the disk has let go comes from there. Called once, before anything is stored or read.
+    /// An empty store takes over what its tier has, and makes its locations anew from it.
+    /// - Throws: `invalid` when it is not this store's tier, and what the tier throws.
+    public func attach(_ tier: any SegmentTier, _ options: TieringOptions) async throws(RegistryError) {
+        let tiering = Tiering(tier, options, of: self)
+        let isAdopted = try await tiering.open()
+        tieringBox.withLock { $0 = tiering }
+        guard isAdopted else { return }
+        let count = try await rebuildLocations()
+        try await tiering.keepAdoptedMark()
+        log.notice("the locations of what the tier has are known", metadata: ["blobs": "\(count)"])
+    }
+
+    /// Whether files of the store are in a tier, so that it must not be opened without.
+    public func hasTier() async throws(RegistryError) -> Bool {
+        try await pool.run { [directory] () throws(RegistryError) in try Disk.openExisting(directory + "/tier.mark") != nil }
+    }
+
+    /// Copies to the tier, and lets go what the disk need not have, until the task is cancelled.
+    public func runTier() async { await tiering?.run() }
+
+    /// One step of `runTier`.
+    public func workTier() async throws(RegistryError) { try await tiering?.tick() }
+
+    /// nil without a tier.
+    public var tierStatistics: TierStatistics? { tiering?.state.withLock { $0.statistics } }
+
+    var tiering: Tiering? { tieringBox.withLock { $0 } }
+
+    /// A URL with which a client gets a large blob from the tier itself; nil when the disk has the blob, the
+    /// tier does not, or it has no such thing.
+    public func tierURL(
+        of id: BlobID, expiresSeconds: Int64, disposition: String, contentType: String
+    ) -> String? {
+        guard let tiering, tiering.isRemote(.ownFile(id)) else { return nil }
+        return tiering.tier.url(of: .blob(id), expiresSeconds: expiresSeconds, disposition: disposition, contentType: contentType)
+    }
+
+    // MARK: Reading
+
+    /// Brings back what only the tier has.
+    /// - Returns: the blob's bytes, when that was the shorter way; nil when they are on the disk.
+    func fromTier(_ id: BlobID, at location: BlobLocation) async throws(RegistryError) -> BlobContent? {
+        guard let tiering, let name = location.tieredFile(of: id), tiering.isRemote(name) else { return nil }
+        if let content = try await tiering.rangedContent(of: id, at: location) { return content }
+        try await tiering.bringBack(name)
+        return nil
+    }
+
+    /// Whether the file was let go between two looks.
+    func hasLeft(_ id: BlobID, _ location: BlobLocation) -> Bool {
+        guard let tiering, let name = location.tieredFile(of: id) else { return false }
+        return tiering.isRemote(name)
+    }
+
+    /// Whether a blob's own file is in the tier alone: bytes at hand take its place sooner than it comes back.
+    func isAway(_ id: BlobID) async throws(RegistryError) -> Bool {
+        guard let tiering, let location = try await location(of: id), location.place == .ownFile else { return false }
+        return tiering.isRemote(.ownFile(id))
+    }
+
+    // MARK: Sweeping
+
+    /// Segments that are in the tier alone.
+    func remoteSegments() -> [UInt64] {
+        guard let tiering else { return [] }
+        return tiering.state.withLock { state in
+            state.present.keys.compactMap { name in
+                if case .segment(let number) = name, state.local[name] == nil { number } else { nil }
+            }
+        }
+    }
+
+    /// How long a segment is that is in the tier alone.
+    func tieredBytes(of number: UInt64) -> Int64? {
+        tiering?.state.withLock { state in state.local[.segment(number)] == nil ? state.present[.segment(number)] : nil }
+    }
+
+    /// A segment that is in the tier alone comes back when it is mostly dead, to be compacted. One that is all dead need not.
+    func bringBackToCompact(_ number: UInt64) async throws(RegistryError) {
+        guard let tiering, tiering.isRemote(.segment(number)) else { return }
+        try await tiering.bringBack(.segment(number))
+    }
+
+    /// Condemns what in the tier nothing needs any more, and deletes what was condemned long enough ago, if it still is so.
+    /// - Parameters:
+    ///   - sealed: segments sealed before `liveness` was counted.
+    public func sweepTier(_ sealed: [UInt64], _ liveness: SegmentLiveness, dryRun: Bool) async throws(RegistryError) -> SweepTally {
+        guard let tiering else { return SweepTally() }
+        let sealed = Set(sealed)
+        var tally = SweepTally()
+        for (name, row) in try await tiering.rows() where !Task.isCancelled && row.state != .arriving {
+            let isDead: Bool
+            switch name {
+            case .segment(let number): isDead = sealed.contains(number) && (liveness.shares[number]?.blobs ?? 0) == 0
+            case .ownFile(let id): isDead = try await location(of: id)?.place != .ownFile
+            }
+            guard isDead || row.state == .doomed, !dryRun else { continue }
+            if try await tiering.condemn(name, row, isDead: isDead) { tally.freedBytes += row.length }
+        }
+        return tally
+    }
+}
+
+extension BlobLocation {
+    /// The file the blob lies in, if that is one; nil when it lies in pieces.
+    func tieredFile(of id: BlobID) -> OpenFiles.Name? {
+        switch place {
+        case .segment(let number, _): .segment(number)
+        case .ownFile: .ownFile(id)
+        case .recipe: nil
+        }
+    }
+}
+
+extension Tiering {
+    /// - Returns: whether it was deleted.
+    fileprivate func condemn(_ name: Name, _ row: TierRow, isDead: Bool) async throws(RegistryError) -> Bool {
+        guard claim(name) else { return false }
+        defer { release(name) }
+        guard isDead else {
+            // Named again.
+            try await writeRow(name, .present, length: row.length)
+            return false
+        }
+        let now = world.now()
+        if row.state == .present { try await writeRow(name, .doomed, length: row.length) }
+        let since = row.state == .doomed ? row.since : now
+        guard since.adding(seconds: options.deleteDelaySeconds) <= now else { return false }
+        let path = path(name)
+        guard try await pool.run({ () throws(RegistryError) in try Disk.openExisting(path) == nil }) else { return false }
+        // On the committer's thread, where every change is made: from here on a push that stores the blob finds no copy in the tier.
+        let mayGo = try await index.commit { batch throws(RegistryError) in
+            if case .ownFile(let id) = name, let location = try batch.get(id.bytes, in: .blobLocations) {
+                guard try BlobLocation(location).place != .ownFile else { return false }
+            }
+            batch.put(TierRow.key(name), TierRow(.arriving, length: row.length, since: now).encoded, in: .tierObjects)
+            return true
+        }
+        guard mayGo else { return false }
+        state.withLock { _ = $0.present.removeValue(forKey: name) }
+        switch name {
+        case .segment(let number): try await tier.remove(.segment(number))
+        case .ownFile(let id):
+            try await tier.remove(.blob(id))
+            try await tier.remove(.end(id))
+        }
+        try await deleteRow(name)
+        state.withLock { $0.statistics.deletedFiles += 1 }
+        log.debug("deleted in the tier", metadata: ["file": "\(TierName(name))", "bytes": "\(row.length)"])
+        return true
+    }
+}

@@ -1,0 +1,253 @@
+import Core
+import Logging
+import NIOCore
+import OrderedStore
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+// From the tier: a few bytes for one answer, or a whole file back to the disk.
+
+extension Tiering {
+    /// Asked for at once; a file comes back in pieces, so that what breaks off is asked for again from there.
+    private static let pieceBytes: Int64 = 8 << 20
+    private static let piecesAtOnce = 3
+    private static let triesMax = 3
+    /// Blobs up to this length are answered from memory, without their segment.
+    static let rangedBytesMax: Int64 = 256 << 10
+    /// A segment of which so much was asked for by ranges comes back whole.
+    private static let rangedShare: Int64 = 16
+
+    /// The bytes of a short blob, straight from the tier and verified; nil when the file is on the disk, or comes back now.
+    func rangedContent(of id: BlobID, at location: BlobLocation) async throws(RegistryError) -> BlobContent? {
+        guard case .segment(let number, let offset) = location.place, location.length <= Tiering.rangedBytesMax else { return nil }
+        let bytes = RecordHeader.footprint(length: location.length)
+        let isWorthIt: Bool = state.withLock { state in
+            guard let length = state.present[.segment(number)], state.flights[.segment(number)] == nil else { return false }
+            let before = state.ranged[number] ?? 0
+            guard before + bytes <= max(length / Tiering.rangedShare, Tiering.rangedBytesMax) else { return false }
+            state.ranged[number] = before + bytes
+            return true
+        }
+        guard isWorthIt else { return nil }
+        let wanted = Int64(RecordHeader.bytes) + location.length + SliceChecksums.tableBytes(length: location.length)
+        let record = Array(try await collect(.segment(number), offset..<offset + wanted).readableBytesView)
+        let table = Array(record[(RecordHeader.bytes + Int(location.length))...])
+        let content = record[RecordHeader.bytes..<RecordHeader.bytes + Int(location.length)]
+        guard let header = RecordHeader(record.prefix(RecordHeader.bytes)), header.kind == .blob, header.segment == number, header.id == id,
+            header.length == location.length, CRC32C.of(table) == header.tableChecksum,
+            content.withUnsafeBytes({ unsafe SliceChecksums.table(of: $0) }) == table
+        else { throw BlobStore.corrupt(id, "its bytes in the tier are damaged") }
+        state.withLock { state in
+            state.statistics.rangedReads += 1
+            state.statistics.rangedBytes += UInt64(wanted)
+        }
+        return BlobContent(.memory(ByteBuffer(bytes: content)))
+    }
+
+    /// At most 1 MiB.
+    func collect(_ name: TierName, _ range: Range<Int64>) async throws(RegistryError) -> ByteBuffer {
+        var tries = 1
+        while true {
+            do throws(RegistryError) {
+                let bytes = try await tier.read(name, range).collect()
+                guard bytes.readableBytes == range.count else { throw Tiering.unanswered("it gave fewer bytes than it has") }
+                return bytes
+            } catch {
+                guard tries < Tiering.triesMax, error.code == .upstreamFailed, error.retryAfterSeconds != nil, !Task.isCancelled else {
+                    throw Tiering.unanswered(error)
+                }
+                tries += 1
+            }
+        }
+    }
+
+    /// The file is on the disk afterwards, whole and checked. Who asks for one that is already coming waits for it.
+    /// - Throws: `unavailable` when the tier does not answer, `corrupt` when what it has is damaged.
+    func bringBack(_ name: Name) async throws(RegistryError) {
+        while true {
+            let isFirst: Bool? = state.withLock { state in
+                guard state.present[name] != nil, state.local[name] == nil else { return nil }
+                guard state.flights[name] == nil else { return false }
+                state.flights[name] = []
+                return true
+            }
+            guard let isFirst else { return }
+            if isFirst {
+                let result: Result<Void, RegistryError>
+                do throws(RegistryError) { result = .success(try await fetch(name)) } catch { result = .failure(error) }
+                let waiters = state.withLock { $0.flights.removeValue(forKey: name) ?? [] }
+                // Who asked first may have hung up; then the next of them asks.
+                for waiter in waiters { waiter.resume(returning: Task.isCancelled ? .success(()) : result) }
+                return try result.get()
+            }
+            let result = await withCheckedContinuation { (waiter: Waiter) in
+                let isOver = state.withLock { state in
+                    guard state.flights[name] != nil else { return true }
+                    state.flights[name]?.append(waiter)
+                    return false
+                }
+                if isOver { waiter.resume(returning: .success(())) }
+            }
+            try result.get()
+        }
+    }
+
+    private struct Piece: Sendable {
+        let name: TierName
+        let range: Range<Int64>
+        /// Where it goes in the file.
+        let offset: Int64
+    }
+
+    private func fetch(_ name: Name) async throws(RegistryError) {
+        guard claim(name) else { throw Tiering.unanswered("the file is just being moved") }
+        defer { release(name) }
+        guard let length = state.withLock({ $0.present[name] }) else { return }
+        try await dropAll(toFit: length)
+        let temporary = try await pool.run { [self] () throws(RegistryError) in
+            let temporary = try TemporaryFile(in: blobs, named: "\(directory)/uploads/\(world.newID()).tmp")
+            try Disk.allocate(temporary.file, at: 0, count: length)
+            return temporary
+        }
+        try await fetch(pieces(of: name, length), into: temporary.file)
+        try await pool.run { [self] () throws(RegistryError) in
+            try Disk.truncate(temporary.file, to: length)
+            _ = try check(name, temporary.file)
+            // Before it has its name: after a crash a torn file would look like damage.
+            try Disk.synchronize(temporary.file)
+            if case .ownFile(let id) = name { try blobs.prepare(for: id) }
+            _ = try Disk.link(temporary.file, as: path(name))
+        }
+        let now = world.now()
+        state.withLock { state in
+            state.local[name] = LocalFile(bytes: length, lastUse: now)
+            if case .segment(let number) = name { state.ranged[number] = nil }
+            state.statistics.returnedFiles += 1
+            state.statistics.returnedBytes += UInt64(length)
+        }
+        log.debug("back from the tier", metadata: ["file": "\(TierName(name))", "bytes": "\(length)"])
+    }
+
+    private func pieces(of name: Name, _ length: Int64) -> [Piece] {
+        func pieces(_ name: TierName, _ count: Int64, at offset: Int64) -> [Piece] {
+            stride(from: Int64(0), to: count, by: Int64.Stride(Tiering.pieceBytes)).map { start in
+                Piece(name: name, range: start..<min(start + Tiering.pieceBytes, count), offset: offset + start)
+            }
+        }
+        switch name {
+        case .segment(let number): return pieces(.segment(number), length, at: 0)
+        case .ownFile(let id):
+            let blobBytes = OwnFile.length(ofFile: length)
+            return pieces(.blob(id), blobBytes, at: 0) + pieces(.end(id), length - blobBytes, at: blobBytes)
+        }
+    }
+
+    private func fetch(_ pieces: [Piece], into file: OpenFile) async throws(RegistryError) {
+        let failure = await withTaskGroup(of: RegistryError?.self) { group in
+            var rest = pieces.makeIterator()
+            var failure: RegistryError?
+            func addNext() {
+                guard failure == nil, let piece = rest.next() else { return }
+                group.addTask {
+                    do throws(RegistryError) {
+                        try await self.fetch(piece, into: file)
+                        return nil
+                    } catch { return error }
+                }
+            }
+            for _ in 0..<Tiering.piecesAtOnce { addNext() }
+            while let ended = await group.next() {
+                if failure == nil, let ended {
+                    failure = ended
+                    group.cancelAll()
+                }
+                addNext()
+            }
+            return failure
+        }
+        if let failure { throw failure }
+    }
+
+    private func fetch(_ piece: Piece, into file: OpenFile) async throws(RegistryError) {
+        var at = piece.range.lowerBound
+        var tries = 1
+        while at < piece.range.upperBound {
+            do throws(RegistryError) {
+                let body = try await tier.read(piece.name, at..<piece.range.upperBound)
+                while let slice = try await body.next() {
+                    let target = piece.offset + at - piece.range.lowerBound
+                    guard Int64(slice.readableBytes) <= piece.range.upperBound - at else { throw Tiering.unanswered("it gave too many bytes") }
+                    try await pool.run { () throws(RegistryError) in
+                        try slice.withBytes { bytes throws(RegistryError) in try unsafe Disk.write(bytes, to: file, at: target) }
+                    }
+                    at += Int64(slice.readableBytes)
+                }
+                guard at == piece.range.upperBound else { throw Tiering.unanswered("it gave fewer bytes than it has") }
+            } catch {
+                guard tries < Tiering.triesMax, error.retryAfterSeconds != nil, !Task.isCancelled else { throw Tiering.unanswered(error) }
+                tries += 1
+            }
+        }
+    }
+
+    /// For the client: not its fault, and it may pass.
+    private static func unanswered(_ error: RegistryError) -> RegistryError {
+        guard error.code == .upstreamFailed || error.code == .notFound else { return error }
+        return unanswered("\(error)")
+    }
+
+    private static func unanswered(_ cause: String) -> RegistryError {
+        RegistryError(
+            .unavailable, subject: .store, reason: "the bytes are in a tier that does not give them now; try again", cause: cause,
+            retryAfterSeconds: 5)
+    }
+
+    // MARK: Rebuilding
+
+    /// Of each segment that only the tier has, a file that holds its index where it was, and nothing else; for making locations anew. Those that
+    /// also hold pieces of blobs are brought back whole.
+    func indexFiles() async throws(RegistryError) -> [UInt64: OpenFile] {
+        let remote = state.withLock { state in state.present.filter { state.local[$0.key] == nil } }
+        var files: [UInt64: OpenFile] = [:]
+        for case (.segment(let number), let length) in remote {
+            let file = try await indexFile(number, length)
+            let entries = try await pool.run { () throws(RegistryError) in try SegmentIndex.entries(of: file, number: number) }
+            if let entries, !Tiering.holdsPieces(entries) {
+                files[number] = file
+            } else {
+                try await bringBack(.segment(number))
+            }
+        }
+        return files
+    }
+
+    private func indexFile(_ number: UInt64, _ length: Int64) async throws(RegistryError) -> OpenFile {
+        let temporary = try await pool.run { [self] () throws(RegistryError) in
+            let temporary = try TemporaryFile(in: blobs, named: "\(directory)/uploads/\(world.newID()).tmp")
+            try Disk.truncate(temporary.file, to: length)
+            return temporary
+        }
+        let file = temporary.file
+        try await fetch(
+            Piece(name: .segment(number), range: (length - Int64(SegmentTrailer.bytes))..<length, offset: length - Int64(SegmentTrailer.bytes)),
+            into: file)
+        if let trailer = try SegmentIndex.trailer(of: file, number: number), trailer.indexOffset < length {
+            try await fetch(Piece(name: .segment(number), range: trailer.indexOffset..<length, offset: trailer.indexOffset), into: file)
+        }
+        return file
+    }
+
+    /// Lengths of the own files that only the tier has.
+    func remoteOwnFiles() -> [BlobID: Int64] {
+        state.withLock { state in
+            var lengths: [BlobID: Int64] = [:]
+            for case (.ownFile(let id), let length) in state.present where state.local[.ownFile(id)] == nil {
+                lengths[id] = OwnFile.length(ofFile: length)
+            }
+            return lengths
+        }
+    }
+}
