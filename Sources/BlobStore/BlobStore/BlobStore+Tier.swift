@@ -100,7 +100,7 @@ extension BlobStore {
         for (name, row) in try await tiering.rows() where !Task.isCancelled && row.state != .arriving {
             let isDead: Bool
             switch name {
-            case .segment(let number): isDead = sealed.contains(number) && (liveness.shares[number]?.blobs ?? 0) == 0
+            case .segment(let number): isDead = sealed.contains(number) && (liveness.shares[number]?.records ?? 0) == 0
             case .ownFile(let id): isDead = try await location(of: id)?.place != .ownFile
             }
             guard isDead || row.state == .doomed, !dryRun else { continue }

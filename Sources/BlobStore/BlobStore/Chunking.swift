@@ -34,7 +34,9 @@ extension BlobStore {
     public func cut(_ id: BlobID, as profile: ChunkProfile, pace: Pace) async throws(RegistryError) -> Chunking {
         await chunkTurn.begin()
         defer { chunkTurn.end() }
-        guard let location = try await location(of: id), location.isWhole, location.length >= profile.blobBytesMin else { return .passedOver }
+        guard let location = try await location(of: id), location.isWhole, location.length >= profile.blobBytesMin, !hasLeft(id, location) else {
+            return .passedOver
+        }
         let (chunking, hadFile) = try await cutHeld(id, profile, pace)
         if hadFile { try await removeOldFile(of: id) }
         return chunking

@@ -66,7 +66,7 @@ extension BlobStore {
         _ number: UInt64, _ liveness: SegmentLiveness, _ options: CompactionOptions
     ) async throws(RegistryError) -> SweepTally {
         let share = liveness.shares[number] ?? SegmentLiveness.Share()
-        if share.blobs > 0, let size = tieredBytes(of: number), share.bytes < size / 100 * Int64(options.livePercentMin), !options.isDryRun {
+        if share.records > 0, let size = tieredBytes(of: number), share.bytes < size / 100 * Int64(options.livePercentMin), !options.isDryRun {
             try await bringBackToCompact(number)
         }
         guard let file = try Disk.openExisting(segments.path(number)) else { return SweepTally() }

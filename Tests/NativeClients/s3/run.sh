@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# A server whose blobs go to a bucket: rclone's S3 server, which checks signatures. Blobs leave the disk and come back, the disk is lost, the
+# bucket is down, the credentials are wrong.
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+source "$root/scripts/tools.sh"
+
+needs rclone "an object store" || { conclude; exit; }
+access=granary-access-key secret=$(openssl rand -hex 20)
+bucket=$scratch/buckets/registry
+mkdir -p "$bucket"
+s3_port=$(free_port)
+start_s3() {
+    start_rclone "$scratch/buckets" "$s3_port" "$access" "$secret"
+    s3_pid=$started_pid
+}
+start_s3
+
+export S3_BUCKET=registry S3_ENDPOINT=http://127.0.0.1:$s3_port S3_PREFIX=blobs/here S3_ACCESS_KEY_ID=$access S3_SECRET_ACCESS_KEY=$secret
+tier=(--set s3_allow_private=true --set tier_delay_seconds=1 --set tier_interval_seconds=1 --set tier_disk_bytes_max=1
+    --set own_file_bytes_min=1048576 --set chunking=false)
+
+# --- What cannot work is said at the start ---
+
+# serve FLAGS: one that is expected to give up at once.
+serve() { timeout 60 "$SERVER_BINARY" serve --data "$scratch/refused" --listen 127.0.0.1:0 "$@"; }
+refused "a wrong secret key is refused at the start, in words" 'signature does not match|credentials may not' \
+    serve "${tier[@]}" --set s3_secret_access_key=wrong-secret-key
+refused "so is an unknown access key" 'does not know this access key|credentials may not|signature does not match' \
+    serve "${tier[@]}" --set s3_access_key_id=someone-else-entirely
+refused "so is a bucket that is not there" 'there is no such bucket' \
+    serve "${tier[@]}" --set s3_bucket=nowhere
+refused "an endpoint on this machine has to be allowed" 'a range that requests to it may not reach' \
+    serve "${tier[@]:2}"
+refused "what is not built is refused" 'write-through is not built yet' \
+    serve "${tier[@]}" --set tier_policy=write-through
+"$SERVER_BINARY" config >settings.txt
+check "the effective settings name the bucket" grep -qx 's3_bucket: registry' settings.txt
+refused "... and hide the keys" 'no key' bash -c "grep -E '$secret|$access' settings.txt || { echo 'no key'; exit 1; }"
+
+# --- To the bucket, off the disk, and back ---
+
+start_granary "${tier[@]}"
+make_repository files generic '"is_public":true'
+make_repository images docker '"is_public":true'
+put() { status '20[01]' "${admin[@]}" -T "$1" "$url/api/v1/repositories/files/artifacts/t/$1/1.0/$1"; }
+get() { status 200 "$url/general/files/t/$1/1.0/$1" && body_is_file "$1"; }
+head -c 40000000 /dev/urandom >large.bin
+head -c 20000 /dev/urandom >small.bin
+head -c 700000 /dev/urandom >middle.bin
+echo last >last.bin
+for file in large small middle; do check "$file blob: stored" put $file.bin; done
+
+on_disk() { find "$data/store/segments" "$data/store/blobs" -type f | sed "s|$data/store/||" | sort; }
+left_the_disk() { [[ $(on_disk | grep -c '^blobs/') == 0 && $(on_disk | grep -c '^segments/') -le 1 && -n $(find "$bucket" -name '*.segment') ]]; }
+metric() { curl -s "$url/metrics" "${admin[@]}" | sed -n "s/^granary_tier_$1 //p"; }
+check "last blob: stored, when the others' segment was sealed" wait_until 60 bash -c "find '$bucket' -name '*.segment' | grep -q ."
+check "... in a segment of its own" put last.bin
+check "what was stored leaves the disk, and is in the bucket" wait_until 60 left_the_disk
+check "a short blob comes by a range" get small.bin
+check "... without its segment" test "$(on_disk | grep -c '^segments/')" -le 1
+check "a large blob comes back whole" get large.bin
+check "... in ranges, too: one of it" status 206 -H 'Range: bytes=30000000-30000099' "$url/general/files/t/large.bin/1.0/large.bin"
+check "a middle one, too" get middle.bin
+check "the disk stays within its bound" wait_until 60 left_the_disk
+check "the bucket has large blobs as they are" same "$(sha256 large.bin)" "$(sha256 "$(find "$bucket" -path '*/blobs/*' -size +30M)")"
+
+if needs skopeo "images through the tier"; then
+    mkdir -p image && head -c 9000000 /dev/urandom >image/layer && tar -C image -cf layer.tar layer
+    if needs umoci "images through the tier"; then
+        set_up umoci init --layout oci && set_up umoci new --image oci:one
+        set_up umoci insert --image oci:one image/layer /layer
+        check "an image is pushed" skopeo copy --dest-tls-verify=false --dest-creds "admin:$password" oci:oci:one "docker://127.0.0.1:$port/images/app:one"
+        check "... leaves the disk" wait_until 60 left_the_disk
+        check "... and is pulled" skopeo copy --src-tls-verify=false "docker://127.0.0.1:$port/images/app:one" oci:pulled:one
+    fi
+fi
+
+# --- Presigned ---
+
+stop "$granary_pid"
+start_granary "${tier[@]}" --set presigned_downloads=true
+check "with presigned downloads, a blob that only the bucket has is a redirect" status 307 "$url/general/files/t/large.bin/1.0/large.bin"
+elsewhere=$(header Location)
+check "... with which the store itself gives it" all status 200 "$elsewhere" -- body_is_file large.bin
+check "... and which is good for this object alone" status 403 "${elsewhere/here\/blobs/here\/ends}"
+check "a client that follows gets the blob" all status 200 -L "$url/general/files/t/large.bin/1.0/large.bin" -- body_is_file large.bin
+check "a small blob is no redirect" get small.bin
+
+# --- The bucket is down ---
+
+stop "$granary_pid"
+start_granary --set s3_allow_private=true --set tier_delay_seconds=1 --set tier_interval_seconds=1 --set own_file_bytes_min=1048576 --set chunking=false
+head -c 2000000 /dev/urandom >hot.bin
+head -c 2000000 /dev/urandom >late.bin
+check "a hot blob: stored" put hot.bin
+stop "$s3_pid" KILL
+check "the bucket is down: hot blobs are read" get hot.bin
+check "... new ones are stored, and read" all put late.bin -- get late.bin
+check "... what only the bucket has is not to be had now, and may come" status 503 "$url/general/files/t/large.bin/1.0/large.bin"
+check "... and the client is told when to ask again" header_matches Retry-After '^[0-9]+$'
+stop "$granary_pid" KILL
+start_granary --set s3_allow_private=true --set tier_delay_seconds=1 --set tier_interval_seconds=1 --set own_file_bytes_min=1048576 --set chunking=false
+check "a start while it is down serves what the disk has" get late.bin
+start_s3
+check "the bucket is back: cold blobs are read" get large.bin
+check "... and what waited is copied" wait_until 60 bash -c "find '$bucket' -name '$(sha256 late.bin)' -size +1M | grep -q ."
+
+# --- The disk is lost ---
+
+stop "$granary_pid"
+refused "a store that has blobs in a tier does not start without it" 'has blobs in a tier' \
+    env -u S3_BUCKET "$SERVER_BINARY" serve --data "$data" --listen 127.0.0.1:0
+rm -rf "$data/store"
+start_granary "${tier[@]}"
+check "the disk's blobs are lost: the bucket's take their place" get large.bin
+for file in small middle hot late last; do check "... $file" get $file.bin; done
+stop "$granary_pid"
+unset S3_BUCKET
+data=$scratch/other
+start_granary
+make_repository files generic
+check "another store has a blob of its own" put large.bin
+stop "$granary_pid"
+refused "... and does not take a bucket that has an owner" 'belongs to another store' \
+    timeout 60 "$SERVER_BINARY" serve --data "$data" --listen 127.0.0.1:0 "${tier[@]}" --set s3_bucket=registry
+conclude
