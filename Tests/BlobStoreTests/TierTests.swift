@@ -244,6 +244,23 @@ struct TieredFixture {
         #expect(try second.filesOnDisk() == [])
     }
 
+    @Test("what is damaged on the disk is healed from the tier")
+    func healing() async throws {
+        var options = TieredFixture.tiering
+        options.diskBytesMax = 0
+        let tiered = try await TieredFixture(options)
+        let ids = [try await tiered.fixture.store(large), try await tiered.fixture.store(middle)]
+        try await tiered.settle()
+        let store = try tiered.fixture.reopened(TieredFixture.options)
+        try await store.attach(tiered.tier, options)
+        try flip(store.blobs.path(of: ids[0]), at: 1_500_000)
+        try flip(store.segments.path(1), at: 300_000)
+        for (id, bytes) in zip(ids, [large, middle]) {
+            let content = try #require(try await store.content(of: id))
+            #expect(try content.bytes(at: 0, count: bytes.count) == bytes)
+        }
+    }
+
     @Test("cold-only copies nothing until it is cold, and then lets it go")
     func coldOnly() async throws {
         var options = TieredFixture.tiering

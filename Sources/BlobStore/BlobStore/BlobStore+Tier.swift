@@ -13,6 +13,7 @@ extension BlobStore {
         let tiering = Tiering(tier, options, of: self)
         let isAdopted = try await tiering.open()
         tieringBox.withLock { $0 = tiering }
+        heal { lost async throws(RegistryError) in try await tiering.body(of: lost) }
         guard isAdopted else { return }
         let count = try await rebuildLocations()
         try await tiering.keepAdoptedMark()

@@ -159,6 +159,8 @@ public final class Scrub: Sendable {
     // MARK: One blob
 
     private func read(_ blob: StoredBlob) async throws(RegistryError) {
+        // What only the tier has is checked when it comes back.
+        guard !blobs.hasLeft(blob.id, blob.location) else { return }
         let isOver = Flag()
         let outcome = await withTaskCancellationHandler {
             await verify(blob, isOver)
@@ -177,7 +179,7 @@ public final class Scrub: Sendable {
             guard !isOver.isSet else { return }
             guard error.code == .corrupt else { throw error }
             // Moved or taken away meanwhile: that is no damage, and what was moved was checked.
-            guard try await blobs.location(of: blob.id) == blob.location else { return }
+            guard try await blobs.location(of: blob.id) == blob.location, !blobs.hasLeft(blob.id, blob.location) else { return }
             state.withLock { $0.totals.damaged += 1 }
             await tell(blob.id, error)
             if await blobs.heal(blob.id, at: blob.location) { blobs.damaged.clear(blob.id) }

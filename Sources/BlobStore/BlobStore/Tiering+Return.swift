@@ -205,6 +205,17 @@ extension Tiering {
             retryAfterSeconds: 5)
     }
 
+    // MARK: Healing
+
+    /// What the tier has of a blob that is damaged on the disk; nil when it has nothing.
+    func body(of lost: LostBlob) async throws(RegistryError) -> Body? {
+        let row = try await pool.run { [index] () throws(RegistryError) in try index.get(lost.blob.bytes, in: .blobLocations) }
+        guard let row else { return nil }
+        let location = try BlobLocation(row)
+        guard let name = location.tieredFile(of: lost.blob), state.withLock({ $0.present[name] != nil }) else { return nil }
+        return try await tier.read(TierName(name), location.firstByte..<location.firstByte + location.length)
+    }
+
     // MARK: Rebuilding
 
     /// Of each segment that only the tier has, a file that holds its index where it was, and nothing else; for making locations anew. Those that

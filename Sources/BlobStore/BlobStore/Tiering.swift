@@ -164,7 +164,9 @@ final class Tiering: Sendable {
             return false
         case (nil, let found?):
             guard TierMark(found) != nil else { throw Tiering.refused("what stands in \(TierName.mark) there is not ours") }
-            let files = try await pool.run { [self] () throws(RegistryError) in try Segments.numbers(in: segments.directory).count + localOwnFiles().count }
+            let files = try await pool.run { [self] () throws(RegistryError) in
+                try Segments.numbers(in: segments.directory).count + localOwnFiles().count
+            }
             guard files == 0 else {
                 throw Tiering.refused("it belongs to another store, and this one is not empty: take another prefix, or an empty data directory")
             }
