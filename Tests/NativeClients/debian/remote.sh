@@ -10,7 +10,7 @@ index_archive() (
     cd "$archive" || exit
     mkdir -p dists/stable/main/binary-amd64
     apt-ftparchive packages pool >dists/stable/main/binary-amd64/Packages
-    xz -k -f dists/stable/main/binary-amd64/Packages
+    python3 -c 'import lzma, sys; sys.stdout.buffer.write(lzma.compress(sys.stdin.buffer.read()))' <dists/stable/main/binary-amd64/Packages >dists/stable/main/binary-amd64/Packages.xz
     gzip -n -k -f dists/stable/main/binary-amd64/Packages
     apt-ftparchive -o APT::FTPArchive::Release::Suite=stable -o APT::FTPArchive::Release::Codename=stable -o APT::FTPArchive::Release::Components=main \
         -o APT::FTPArchive::Release::Architectures=amd64 -o APT::FTPArchive::Release::Origin=foreign release dists/stable >"$scratch/Release"
