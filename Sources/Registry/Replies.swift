@@ -29,6 +29,9 @@ extension Registry {
     ) async throws(RegistryError) -> Response {
         try await gate(asset.blob, as: asset.path)
         if let elsewhere = presigned(asset, authorized, head: head) { return elsewhere }
+        if head.method == .head, let length = try await blobs.lengthAlone(of: asset.blob) {
+            return fileResponse(asset, length, authorized, fields: fields, isPointer: isPointer, head: head)
+        }
         guard let content = try await blobs.content(of: asset.blob) else {
             throw RegistryError(.corrupt, subject: .blob(asset.blob.description), reason: "the bytes of \(asset.path) are missing from the store")
         }

@@ -1,5 +1,6 @@
 public import Core
 import Logging
+import NIOCore
 import OrderedStore
 import Synchronization
 
@@ -56,6 +57,13 @@ extension BlobStore {
         return nil
     }
 
+    /// For an answer that has no body: how long a blob is that only the tier has, without bringing it back. Reading it fails.
+    /// - Returns: nil when the disk has it, or nobody.
+    public func lengthAlone(of id: BlobID) async throws(RegistryError) -> BlobContent? {
+        guard let location = try await location(of: id), hasLeft(id, location) else { return nil }
+        return BlobContent(.streamed(LengthAlone(size: location.length)))
+    }
+
     /// Whether the file was let go between two looks.
     func hasLeft(_ id: BlobID, _ location: BlobLocation) -> Bool {
         guard let tiering, let name = location.tieredFile(of: id) else { return false }
@@ -108,6 +116,19 @@ extension BlobStore {
             if try await tiering.condemn(name, row, isDead: isDead) { tally.freedBytes += row.length }
         }
         return tally
+    }
+}
+
+/// A length without bytes.
+private struct LengthAlone: StreamedBytes, BodySource {
+    let size: Int64
+
+    func body(of range: Range<Int64>) -> Body { Body(length: Int64(range.count), source: self) }
+    func next() async throws(RegistryError) -> ByteBuffer? { throw LengthAlone.refusal }
+    func read(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws(RegistryError) -> Int { throw LengthAlone.refusal }
+
+    private static var refusal: RegistryError {
+        RegistryError(.unavailable, subject: .store, reason: "the bytes are in a tier; ask for them again", retryAfterSeconds: 1)
     }
 }
 

@@ -18,12 +18,13 @@ extension Tiering {
         while !Task.isCancelled {
             let now = world.monotonicNanoseconds()
             do throws(RegistryError) {
-                if now >= leftoversAt {
-                    try await tier.removeLeftovers(before: world.now().adding(seconds: -24 * 3600))
-                    leftoversAt = now + 24 * 3600 * 1_000_000_000
-                }
                 try await tick()
                 recovered()
+                if now >= leftoversAt {
+                    // Only a matter of space: what fails is tried again a day later.
+                    leftoversAt = now + 24 * 3600 * 1_000_000_000
+                    try await tier.removeLeftovers(before: world.now().adding(seconds: -24 * 3600))
+                }
             } catch {
                 complain(error)
             }

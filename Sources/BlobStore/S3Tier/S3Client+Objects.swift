@@ -194,8 +194,14 @@ extension S3Client {
 
     /// Uploads in parts below a prefix that were begun and not ended, at most 1,000.
     public func uploads(prefix: String) async throws(RegistryError) -> [S3Upload] {
-        let document = try await document(
-            Ask(method: .get, query: [("max-uploads", "1000"), ("prefix", address.key(prefix)), ("uploads", "")], action: "list unfinished objects"))
+        let document: XMLElement
+        let ask = Ask(
+            method: .get, query: [("max-uploads", "1000"), ("prefix", address.key(prefix)), ("uploads", "")], action: "list unfinished objects")
+        do throws(RegistryError) { document = try await self.document(ask) } catch {
+            // Some stores say so when there are none.
+            guard error.code == .notFound else { throw error }
+            return []
+        }
         return document.all("Upload").compactMap { entry in
             guard let key = entry.text(of: "Key"), let name = address.name(ofKey: key), name.hasPrefix(prefix), let id = entry.text(of: "UploadId")
             else { return nil }

@@ -56,6 +56,9 @@ metric() { curl -s "$url/metrics" "${admin[@]}" | sed -n "s/^granary_tier_$1 //p
 check "last blob: stored, when the others' segment was sealed" wait_until 60 bash -c "find '$bucket' -name '*.segment' | grep -q ."
 check "... in a segment of its own" put last.bin
 check "what was stored leaves the disk, and is in the bucket" wait_until 60 left_the_disk
+check "HEAD tells of a large blob" status 200 -I "$url/general/files/t/large.bin/1.0/large.bin"
+check "... with its length" header_is Content-Length 40000000
+check "... and does not bring it back" left_the_disk
 check "a short blob comes by a range" get small.bin
 check "... without its segment" test "$(on_disk | grep -c '^segments/')" -le 1
 check "a large blob comes back whole" get large.bin
