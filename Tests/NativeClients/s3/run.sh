@@ -72,9 +72,9 @@ if needs skopeo "images through the tier"; then
     if needs umoci "images through the tier"; then
         set_up umoci init --layout oci && set_up umoci new --image oci:one
         set_up umoci insert --image oci:one image/layer /layer
-        check "an image is pushed" skopeo copy --dest-tls-verify=false --dest-creds "admin:$password" oci:oci:one "docker://127.0.0.1:$port/images/app:one"
+        check "an image is pushed" skopeo --insecure-policy copy --dest-tls-verify=false --dest-creds "admin:$password" oci:oci:one "docker://127.0.0.1:$port/images/app:one"
         check "... leaves the disk" wait_until 60 left_the_disk
-        check "... and is pulled" skopeo copy --src-tls-verify=false "docker://127.0.0.1:$port/images/app:one" oci:pulled:one
+        check "... and is pulled" skopeo --insecure-policy copy --src-tls-verify=false "docker://127.0.0.1:$port/images/app:one" oci:pulled:one
     fi
 fi
 
