@@ -131,6 +131,32 @@ extension Fixture {
         #expect(try await fixture.cut(cached, as: .buildCache) == .passedOver)
     }
 
+    @Test("of two versions that save nothing by themselves, the second has both cut; what is like nothing stays whole") func kin() async throws {
+        let fixture = try Fixture(Fixture.small)
+        let bytes = pattern(6_000_000, seed: 14)
+        let (first, other) = (try await fixture.store(bytes), try await fixture.store(pattern(6_000_000, seed: 15)))
+        #expect(try await fixture.cut(first) == .keptWhole)
+        #expect(try await fixture.cut(other) == .keptWhole)
+        let second = try await fixture.store(Fixture.edited(bytes))
+        guard case .cut(let newBytes) = try await fixture.cut(second) else {
+            Issue.record("it was left whole")
+            return
+        }
+        #expect(newBytes < 600_000)
+        #expect(try fixture.locations()[first]?.isWhole == false)
+        #expect(try fixture.locations()[other]?.isWhole == true)
+        #expect(try await fixture.read(first) == bytes)
+        #expect(try await fixture.read(second) == Fixture.edited(bytes))
+        #expect(try fixture.blobFiles().count == 1)
+        try await fixture.blobs.removeStaleNotes()
+        var kin: Set<BlobID> = []
+        try fixture.index.scan(.chunks, from: [ChunkIndex.kinship], upTo: nil) { _, row throws(RegistryError) in
+            kin.insert(try ChunkIndex.kin(row))
+            return true
+        }
+        #expect(kin == [other])
+    }
+
     @Test("a build cache's blobs are cut by their own profile") func profiles() async throws {
         let fixture = try Fixture(Fixture.small)
         let bytes = Fixture.text(6_000_000, seed: 7)

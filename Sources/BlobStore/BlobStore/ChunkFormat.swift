@@ -159,7 +159,12 @@ enum ChunkIndex {
     /// A blob that was looked at and left whole -> by which profile.
     static func key(ofNote id: BlobID) -> [UInt8] { [note] + id.bytes }
 
-    static let (chunk, note): (UInt8, UInt8) = (1, 2)
+    /// One chunk in so many of a blob that was left whole -> that blob: who has it, too, may be a later version of it.
+    static func key(ofKinship id: BlobID) -> [UInt8] { [kinship] + id.bytes }
+    static func isSampled(_ id: BlobID) -> Bool { id.bytes[31] % kinshipEvery == 0 }
+    static let kinshipEvery: UInt8 = 8
+
+    static let (chunk, note, kinship): (UInt8, UInt8, UInt8) = (1, 2, 3)
     private static let format: UInt8 = 1
 
     static func row(_ place: BlobLocation.RecordPlace) -> [UInt8] {
@@ -183,4 +188,11 @@ enum ChunkIndex {
     }
 
     static func note(_ profile: ChunkProfile) -> [UInt8] { [format, profile.rawValue] }
+
+    static func kin(_ blob: BlobID) -> [UInt8] { [format] + blob.bytes }
+
+    static func kin(_ row: [UInt8]) throws(RegistryError) -> BlobID {
+        guard row.first == format, let blob = BlobID(bytes: row.dropFirst()) else { throw BinaryReader.damaged }
+        return blob
+    }
 }

@@ -26,6 +26,8 @@ extension BlobStore {
     private static let stepBytes = 8 << 20
     /// Rows of one batch.
     private static let stepRows = 512
+    /// In hundredths of the blob: what it must have in common with one that was left whole, so that the two in chunks save a tenth of both.
+    private static let kinPercentMin: Int64 = 20
     /// Of the chunks that are new one in so many is compressed to see what that will give.
     private static let sampleEvery = 4
 
@@ -42,22 +44,46 @@ extension BlobStore {
         return chunking
     }
 
-    private func cutHeld(_ id: BlobID, _ profile: ChunkProfile, _ pace: Pace) async throws(RegistryError) -> (Chunking, hadFile: Bool) {
+    /// - Parameter isForced: whatever that saves, for the sake of another blob.
+    private func cutHeld(
+        _ id: BlobID, _ profile: ChunkProfile, _ pace: Pace, isForced: Bool = false
+    ) async throws(RegistryError) -> (Chunking, hadFile: Bool) {
         // Held: the sweep leaves it alone. Compaction may still move it.
         guard let staged = try await staged(id) else { return (.passedOver, false) }
         defer { withExtendedLifetime(staged) {} }
         let content = try staged.content()
         guard try await chunkPool.run({ () throws(RegistryError) in try Chunkable.isWorthLooking(content) }) else {
-            return (try await keepWhole(id, profile), false)
+            return (try await keepWhole(id, profile, samples: []), false)
         }
-        let plan = try await plan(content, profile, pace)
-        guard plan.isWorthIt(savingPercent: BlobStore.savedPercentMin) else { return (try await keepWhole(id, profile), false) }
+        var plan = try await plan(content, profile, pace)
+        plan.kin[id] = nil
+        if !isForced, !plan.isWorthIt(savingPercent: BlobStore.savedPercentMin), let kin = plan.kin(percentMin: BlobStore.kinPercentMin) {
+            // It is like one that had nobody to share with when it came.
+            try await cutKin(kin, profile, pace)
+            plan = try await self.plan(content, profile, pace)
+        }
+        guard isForced || plan.isWorthIt(savingPercent: BlobStore.savedPercentMin) else {
+            return (try await keepWhole(id, profile, samples: plan.samples), false)
+        }
         try checkSpace(for: plan.estimatedBytes)
-        return try await write(id, content, plan, pace)
+        return try await write(id, content, plan, pace, isForced: isForced)
     }
 
-    private func keepWhole(_ id: BlobID, _ profile: ChunkProfile) async throws(RegistryError) -> Chunking {
-        try await index.commit { batch throws(RegistryError) in batch.put(ChunkIndex.key(ofNote: id), ChunkIndex.note(profile), in: .chunks) }
+    private func cutKin(_ id: BlobID, _ profile: ChunkProfile, _ pace: Pace) async throws(RegistryError) {
+        guard let location = try await location(of: id), location.isWhole, !hasLeft(id, location) else { return }
+        do throws(RegistryError) {
+            if try await cutHeld(id, profile, pace, isForced: true).hadFile { try await removeOldFile(of: id) }
+        } catch {
+            guard error.code == .corrupt else { throw error }
+            log.warning("a blob that another is like is damaged, and is not cut", metadata: ["blob": "\(id)", "error": "\(error)"])
+        }
+    }
+
+    private func keepWhole(_ id: BlobID, _ profile: ChunkProfile, samples: [BlobID]) async throws(RegistryError) -> Chunking {
+        try await index.commit { batch throws(RegistryError) in
+            batch.put(ChunkIndex.key(ofNote: id), ChunkIndex.note(profile), in: .chunks)
+            for sample in samples { batch.put(ChunkIndex.key(ofKinship: sample), ChunkIndex.kin(id), in: .chunks) }
+        }
         return .keptWhole
     }
 
@@ -73,6 +99,17 @@ extension BlobStore {
         var newBytes: Int64 = 0
         var sampled: Int64 = 0
         var sampledStored: Int64 = 0
+        /// New chunks that tell of kinship, at most so many; and how much of that is known of blobs that were left whole.
+        var samples: [BlobID] = []
+        var kin: [BlobID: Int64] = [:]
+
+        static let samplesMax = 4096
+
+        /// The blob it has most in common with, as far as samples tell.
+        func kin(percentMin: Int64) -> BlobID? {
+            guard let most = kin.max(by: { ($0.value, $0.key) < ($1.value, $1.key) }) else { return nil }
+            return most.value * Int64(ChunkIndex.kinshipEvery) >= length / 100 * percentMin ? most.key : nil
+        }
 
         var estimatedBytes: Int64 {
             let ratio = sampled == 0 ? 1 : Double(sampledStored) / Double(sampled)
@@ -132,6 +169,9 @@ extension BlobStore {
         }
         plan.new.insert(id)
         plan.newBytes += Int64(chunk.count)
+        guard ChunkIndex.isSampled(id), plan.samples.count < CutPlan.samplesMax else { return }
+        plan.samples.append(id)
+        if let row = try index.get(ChunkIndex.key(ofKinship: id), in: .chunks) { plan.kin[try ChunkIndex.kin(row), default: 0] += Int64(chunk.count) }
     }
 
     // MARK: Writing
@@ -147,7 +187,7 @@ extension BlobStore {
     }
 
     private func write(
-        _ id: BlobID, _ content: BlobContent, _ plan: CutPlan, _ pace: Pace
+        _ id: BlobID, _ content: BlobContent, _ plan: CutPlan, _ pace: Pace, isForced: Bool
     ) async throws(RegistryError) -> (Chunking, hadFile: Bool) {
         var written: [BlobID: Written] = [:]
         let recipe: Written
@@ -160,9 +200,10 @@ extension BlobStore {
                 guard wanted.isDisjoint(with: written.keys) else { throw BlobStore.corrupt(id, "its chunks do not read as they were written") }
             } while !wanted.isEmpty
             let bytes = written.values.reduce(0) { $0 + RecordHeader.footprint(length: $1.entry.length) }
-            guard bytes + Recipe.encodedBytes(count: plan.chunks.count) <= plan.length / 100 * (100 - BlobStore.savedPercentMin) else {
+            let isWorthIt = bytes + Recipe.encodedBytes(count: plan.chunks.count) <= plan.length / 100 * (100 - BlobStore.savedPercentMin)
+            guard isForced || isWorthIt else {
                 for each in written.values { segments.discard(each.entry, in: each.segment) }
-                return (try await keepWhole(id, plan.profile), false)
+                return (try await keepWhole(id, plan.profile, samples: plan.samples), false)
             }
             recipe = try await writeRecipe(id, plan, written)
         } catch {
