@@ -33,6 +33,31 @@ import Testing
         #expect(try load(["LOG_LEVEL": "debug"], file: file).gracefulSeconds == 5)
     }
 
+    @Test("a bucket is set by the names other deployments use; what does not go together is refused")
+    func bucket() throws {
+        let keys = ["S3_ACCESS_KEY_ID": "key", "S3_SECRET_ACCESS_KEY": "secret"]
+        let all = try load(keys.merging(["S3_BUCKET": "b", "S3_PREFIX": "p/q", "S3_ENDPOINT": "http://127.0.0.1:1"]) { a, _ in a })
+        #expect(all.s3Bucket == "b")
+        #expect(all.s3Prefix == "p/q")
+        #expect(all.effective.contains("s3_secret_access_key: <set>\n"))
+        #expect(!all.effective.contains("secret\n"))
+        #expect(try load().s3Bucket == nil)
+        let refusals: [([(name: String, value: String)], String)] = [
+            ([("s3_bucket", "b")], "s3_access_key_id: a bucket needs both s3_access_key_id and s3_secret_access_key"),
+            ([("s3_access_key_id", "k")], "s3_access_key_id: a bucket needs both s3_access_key_id and s3_secret_access_key"),
+            (
+                [("s3_bucket", "b"), ("s3_access_key_id", "k"), ("s3_secret_access_key", "s"), ("tier_directory", "/d")],
+                "tier_directory: a store has one tier: a bucket or a directory"
+            ),
+            (
+                [("tier_policy", "write-through")],
+                "tier_policy: write-through is not built yet: take write-behind, with a small tier_delay_seconds"
+            ),
+            ([("presigned_downloads", "true")], "presigned_downloads: only a bucket can be downloaded from: set s3_bucket"),
+        ]
+        for (flags, reason) in refusals { #expect(refusal(flags: flags) == reason) }
+    }
+
     @Test("names of other deployments and ours set the same; an empty variable is none")
     func names() throws {
         #expect(try load(["STORAGE_PATH": "/srv/a"]).data == "/srv/a")

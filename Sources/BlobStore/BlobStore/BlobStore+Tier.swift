@@ -70,6 +70,18 @@ extension BlobStore {
         return tiering.isRemote(name)
     }
 
+    /// As the rows have it, also for a store that was opened without its tier. Blocks.
+    func isInTierAlone(_ id: BlobID, _ location: BlobLocation) throws(RegistryError) -> Bool {
+        guard let name = location.tieredFile(of: id) else { return false }
+        let path: String =
+            switch name {
+            case .segment(let number): segments.path(number)
+            case .ownFile(let id): blobs.path(of: id)
+            }
+        guard try Disk.openExisting(path) == nil, let row = try index.get(TierRow.key(name), in: .tierObjects) else { return false }
+        return try TierRow(row).state != .arriving
+    }
+
     /// Whether a blob's own file is in the tier alone: bytes at hand take its place sooner than it comes back.
     func isAway(_ id: BlobID) async throws(RegistryError) -> Bool {
         guard let tiering, let location = try await location(of: id), location.place == .ownFile else { return false }
