@@ -37,6 +37,8 @@ public final class Registry: Sendable {
         public var sweep = SweepOptions()
         public var chunker = ChunkerOptions()
         public var scrub: Scrub?
+        /// nil: the server makes no backups of itself.
+        public var backup: BackupPlace?
         /// The keys behind it, for who rotates them.
         public var signingKeys: SigningKeys?
         public init(baseURL: BaseURL) { self.baseURL = baseURL }

@@ -33,6 +33,8 @@ public struct SweepReport: Sendable, Hashable {
 public final class Sweeper: Sendable {
     private struct State {
         var isRunning = false
+        /// Who wants no sweep to run, or is about to: none begins.
+        var holds = 0
         var totals = SweepTally()
         var runs: UInt64 = 0
         var last: SweepReport?
@@ -83,10 +85,13 @@ public final class Sweeper: Sendable {
     /// - Throws: `conflict` while another is running.
     public func sweep(_ options: SweepOptions) async throws(RegistryError) -> SweepReport {
         let isFirst = state.withLock { state in
-            defer { state.isRunning = true }
-            return !state.isRunning
+            guard !state.isRunning, state.holds == 0 else { return false }
+            state.isRunning = true
+            return true
         }
-        guard isFirst else { throw RegistryError(.conflict, subject: .store, reason: "a sweep is running", retryAfterSeconds: 60) }
+        guard isFirst else {
+            throw RegistryError(.conflict, subject: .store, reason: "a sweep is running, or has to wait for a backup", retryAfterSeconds: 60)
+        }
         defer { state.withLock { $0.isRunning = false } }
         let started = world.now()
         let run = SweepRun(sweeper: self, options: options)
@@ -109,6 +114,18 @@ public final class Sweeper: Sendable {
                 "milliseconds": "\(report.ended.milliseconds - started.milliseconds)",
             ])
         return report
+    }
+
+    /// Nothing is taken away while `work` runs, which begins when the sweep under way has ended.
+    func hold<R>(_ work: () async throws(RegistryError) -> R) async throws(RegistryError) -> R {
+        state.withLock { $0.holds += 1 }
+        defer { state.withLock { $0.holds -= 1 } }
+        while isRunning {
+            do { try await Task.sleep(for: .milliseconds(200)) } catch {
+                throw RegistryError(.unavailable, subject: .store, reason: "given up while a sweep was running")
+            }
+        }
+        return try await work()
     }
 
     private func report(_ started: Timestamp, _ options: SweepOptions, _ tally: SweepTally, isComplete: Bool) -> SweepReport {

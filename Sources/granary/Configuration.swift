@@ -35,6 +35,7 @@ struct Configuration: Sendable {
     var chunking = true
     var chunkDelaySeconds: Int64 = 60
     var chunkBytesPerSecondMax: Int64 = 32 << 20
+    var backupDirectory: String?
     var scrubIntervalDays: Int64 = 14
     var scrubBytesPerSecondMax: Int64 = 16 << 20
     var sweepIntervalMinutes: Int64 = 60

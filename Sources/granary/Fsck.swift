@@ -22,7 +22,7 @@ struct Fsck: AsyncParsableCommand {
             5 interrupted, --resume goes on; 1 the check itself failed; 66 there is no store; 75 a server has the directory; 78 a setting is wrong.
             """)
     @OptionGroup var settings: SettingFlags
-    @Argument(help: "The data directory; default: the setting data.") var directory: String?
+    @Argument(help: "The data directory, or a backup; default: the setting data.") var directory: String?
     @Option(name: .customLong("read"), help: "So many per cent of the blobs are read to the end; 100: all.") var percent = 0.0
     @Option(name: .customLong("seed"), help: "Chooses the blobs of --read; default: others each time.") var seed: UInt64?
     @Option(name: .customLong("resume"), help: "File that says how far the check is; made when missing, gone at the end.") var resume: String?
@@ -91,7 +91,7 @@ struct Fsck: AsyncParsableCommand {
 
     // MARK: Telling
 
-    private static func show(_ checked: CheckedFinding, asJSON: Bool) {
+    static func show(_ checked: CheckedFinding, asJSON: Bool) {
         let finding = checked.finding
         guard asJSON else {
             let word = checked.isRepaired ? "MENDED" : finding.kind.isDamage ? "DAMAGE" : "note"
@@ -135,23 +135,25 @@ struct OpenedStore {
     init(at path: String, isReadOnly: Bool) async throws(RegistryError) {
         let log = Logger(label: "granary")
         let root = path.hasSuffix("/") && path.count > 1 ? String(path.dropLast()) : path
-        guard access(root + "/index/CURRENT", F_OK) == 0 else {
+        // A backup is looked at as it lies.
+        let names = try isReadOnly ? BackupNote.read(in: root)?.index ?? "index" : "index"
+        guard access("\(root)/\(names)/CURRENT", F_OK) == 0 else {
             throw RegistryError(.notFound, subject: .store, reason: "there is no store in \(root)")
         }
         var index = OrderedStore.Options()
         index.isReadOnly = isReadOnly
         do throws(RegistryError) {
-            store = try OrderedStore(at: root + "/index", families: RocksCatalog.families, options: index, logger: log)
+            store = try OrderedStore(at: "\(root)/\(names)", families: RocksCatalog.families, options: index, logger: log)
         } catch {
             guard error.code == .unavailable else { throw error }
             throw RegistryError(
                 .unavailable, subject: .store, reason: "the data directory cannot be opened: while a server has it, stop that first",
                 cause: error.cause)
         }
-        var names = RocksCatalog.Options()
-        names.isReadOnly = isReadOnly
+        var rows = RocksCatalog.Options()
+        rows.isReadOnly = isReadOnly
         catalog = try await RocksCatalog(
-            store: store, pool: BlockingPool(threads: 2, name: "worker"), world: .real, options: names, logger: log)
+            store: store, pool: BlockingPool(threads: 2, name: "worker"), world: .real, options: rows, logger: log)
         var bytes = BlobStore.Options()
         bytes.isReadOnly = isReadOnly
         blobs = try BlobStore(at: root + "/store", store: store, options: bytes, world: .real, log: log)

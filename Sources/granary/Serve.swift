@@ -66,6 +66,7 @@ enum Running {
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         options.sweep = configuration.sweepOptions
         options.chunker = configuration.chunkerOptions
+        options.backup = configuration.backupDirectory.map { BackupPlace(directory: $0, keys: directories.keys) }
         options.scrub = try Scrub(of: blobs, named: catalog, options: configuration.scrubOptions)
         options.presignedSeconds = configuration.presignedDownloads ? configuration.presignedDownloadsSeconds : nil
         let keys = SigningKeys(catalog: catalog, sealer: sealer, library: .openPGP, world: world)

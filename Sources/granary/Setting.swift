@@ -119,7 +119,7 @@ struct Setting: Sendable {
         number("verify_window_hours", in: 0...8760, at: \.verifyWindowHours), flag("strict_reads", at: \.strictReads),
         flag("chunking", at: \.chunking), number("chunk_delay_seconds", in: 0...31_536_000, at: \.chunkDelaySeconds),
         number("chunk_bytes_per_second_max", in: 0...1 << 40, at: \.chunkBytesPerSecondMax),
-        number("scrub_interval_days", in: 0...3650, at: \.scrubIntervalDays),
+        optional("backup_directory", at: \.backupDirectory), number("scrub_interval_days", in: 0...3650, at: \.scrubIntervalDays),
         number("scrub_bytes_per_second_max", in: 0...1 << 40, at: \.scrubBytesPerSecondMax),
         number("sweep_interval_minutes", in: 0...525_600, at: \.sweepIntervalMinutes),
         number("sweep_grace_minutes", in: 0...525_600, at: \.sweepGraceMinutes),

@@ -98,35 +98,9 @@ struct Sweep: AsyncParsableCommand {
     // MARK: By the server
 
     private func ask(_ server: String) async throws(RegistryError) {
-        guard let token = Environment.variables["GRANARY_TOKEN"], !token.isEmpty else {
-            throw RegistryError(.invalid, subject: .configuration("GRANARY_TOKEN"), reason: "GRANARY_TOKEN must hold an administrator's API token")
-        }
-        let base = server.hasSuffix("/") ? String(server.dropLast()) : server
-        var request = FetchRequest(url: "\(base)/api/v1/admin/storage-gc")
-        if let explained {
-            request = FetchRequest(url: "\(base)/api/v1/admin/sweep/\(try blob(explained).hex)")
-        } else {
-            var body: JSON = ["dry_run": .bool(isDryRun)]
-            if let graceSeconds { body["grace_seconds"] = JSON(graceSeconds) }
-            request.method = .post
-            request.fields.append(("Content-Type", "application/json"))
-            request.body = Body(ByteBuffer(bytes: body.encoded()))
-        }
-        request.credentials = .bearer(token)
-        request.addressPolicy = AddressPolicy(allowPrivate: true)
-        // A sweep takes as long as it takes.
-        request.limits.stallSeconds = 7 * 24 * 3600
-        let client = try OutboundClient(log: Logger(label: "granary"), world: .real)
-        defer { client.close() }
-        let answer = try await client.fetch(request)
-        let json = try JSON.parse(Array(try await answer.body.collect().readableBytesView))
-        guard answer.status == 200 else {
-            throw RegistryError(.unsupported, subject: .request, reason: "the server answered \(answer.status): \(json["message"]?.string ?? "")")
-        }
-        for member in json.object?.members ?? [] {
-            for value in member.value.array ?? [member.value] {
-                print("\(member.name): \(value.string ?? String(decoding: value.encoded(), as: UTF8.self))")
-            }
-        }
+        if let explained { return try await AskedServer.show(.get, "/api/v1/admin/sweep/\(try blob(explained).hex)", of: server) }
+        var body: JSON = ["dry_run": .bool(isDryRun)]
+        if let graceSeconds { body["grace_seconds"] = JSON(graceSeconds) }
+        try await AskedServer.show(.post, "/api/v1/admin/storage-gc", body, of: server)
     }
 }

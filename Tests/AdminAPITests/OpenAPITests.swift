@@ -22,7 +22,7 @@ import Testing
     ]
 
     /// Operations that are ours alone.
-    static let ours: Set<String> = ["get_sweep", "explain_blob", "get_scrub", "run_scrub"]
+    static let ours: Set<String> = ["get_sweep", "explain_blob", "get_scrub", "run_scrub", "make_backup"]
 
     static func facts() throws -> [JSON] {
         let folder = #filePath.split(separator: "/").dropLast().joined(separator: "/")

@@ -27,6 +27,7 @@ public final class House: Sendable {
         public var segmentBytesMax: Int64 = 256 << 20
         public var ownFileBytesMin = 8 << 20
         public var strictReads = false
+        public var backup: String?
         /// Instead of real keys.
         public var signing: Signing?
         /// Further formats beside the server's own.
@@ -80,6 +81,7 @@ public final class House: Sendable {
         engine.viewsDirectory = place.file("views")
         engine.signing = options.signing ?? keys.signing
         engine.signingKeys = keys
+        engine.backup = options.backup.map { BackupPlace(directory: $0, keys: place.file("keys")) }
         var scrub = ScrubOptions()
         scrub.bytesPerSecondMax = 0
         engine.scrub = try Scrub(of: blobs, named: catalog, options: scrub)

@@ -273,6 +273,17 @@ final class Database: @unchecked Sendable {
         if let failure = unsafe failure { throw Database.error(unsafe Database.take(failure), while: "committing") }
     }
 
+    func checkpoint(at path: String) throws(RegistryError) {
+        var failure: UnsafeMutablePointer<CChar>?
+        let checkpoint: OpaquePointer? = unsafe rocksdb_checkpoint_object_create(handle, &failure)
+        if let failure = unsafe failure { throw Database.error(unsafe Database.take(failure), while: "making a checkpoint") }
+        guard let checkpoint else { throw RegistryError(.unavailable, subject: .store, reason: "making a checkpoint failed") }
+        defer { unsafe rocksdb_checkpoint_object_destroy(checkpoint) }
+        // Memtables are flushed first, so that the copy has no log to replay.
+        unsafe rocksdb_checkpoint_create(checkpoint, path, 0, &failure)
+        if let failure = unsafe failure { throw Database.error(unsafe Database.take(failure), while: "making a checkpoint") }
+    }
+
     /// Sum over the families of an integer property.
     func property(_ name: String) -> UInt64 {
         families.values.reduce(0) { sum, family in

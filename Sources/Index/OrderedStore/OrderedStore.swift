@@ -101,6 +101,9 @@ public final class OrderedStore: OrderedRows, Sendable {
                 fail: { completion(.failure($0)) }))
     }
 
+    /// The store as it is now, in a directory that does not exist yet, to be opened or copied; its files may be shared with the store's. Blocks.
+    public func checkpoint(at path: String) throws(RegistryError) { try opened().checkpoint(at: path) }
+
     public var metrics: Metrics {
         var metrics = committer.metrics
         metrics.liveBytes = database.withLock { $0 }?.property("rocksdb.estimate-live-data-size") ?? 0

@@ -1,0 +1,53 @@
+public import BlobStore
+import Catalog
+public import Core
+import Logging
+import Synchronization
+
+public struct BackupReport: Sendable, Hashable {
+    public let started: Timestamp
+    public let ended: Timestamp
+    /// Every change up to it is in the backup.
+    public let revision: UInt64
+    public let tally: BackupTally
+}
+
+extension Sweeper {
+    /// Brings the backup in `target` up to now, while everything else goes on: only the sweep waits.
+    public func backUp(to target: String, keys: String) async throws(RegistryError) -> BackupReport {
+        let started = world.now()
+        let (catalog, blobs) = (catalog, blobs)
+        let (tally, note) = try await hold { () async throws(RegistryError) in
+            try await blobs.backUp(to: target, keys: keys) { () async throws(RegistryError) in try await catalog.head().number }
+        }
+        let report = BackupReport(started: started, ended: world.now(), revision: note.revision, tally: tally)
+        log.notice(
+            "backup made",
+            metadata: [
+                "revision": "\(report.revision)", "copiedFiles": "\(tally.copiedFiles)", "copiedBytes": "\(tally.copiedBytes)",
+                "skippedFiles": "\(tally.skippedFiles)", "removedFiles": "\(tally.removedFiles)",
+            ])
+        return report
+    }
+}
+
+/// Where a server keeps its backup. One is made at a time.
+public final class BackupPlace: Sendable {
+    private let directory: String
+    private let keys: String
+    private let isRunning = Atomic(false)
+
+    public init(directory: String, keys: String) {
+        self.directory = directory
+        self.keys = keys
+    }
+
+    /// - Throws: `conflict` while another is being made.
+    public func make(with sweeper: Sweeper) async throws(RegistryError) -> BackupReport {
+        guard !isRunning.exchange(true, ordering: .acquiringAndReleasing) else {
+            throw RegistryError(.conflict, subject: .store, reason: "a backup is being made", retryAfterSeconds: 60)
+        }
+        defer { isRunning.store(false, ordering: .releasing) }
+        return try await sweeper.backUp(to: directory, keys: keys)
+    }
+}

@@ -1,0 +1,97 @@
+import ArgumentParser
+import BlobStore
+import Core
+import Logging
+import Outbound
+import Registry
+
+/// Brings a backup up to date: of a stopped server's data directory, or by a running server (`--server`).
+struct Backup: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Back up a data directory, or have a running server do it.",
+        discussion: """
+            Without --server the data directory (--data) is opened by this command, which is refused while a server has it (exit code 75). With it \
+            the server backs itself up to its backup_directory; GRANARY_TOKEN holds an administrator's API token. What the backup has \
+            already is not copied again.
+            """)
+    @OptionGroup var settings: SettingFlags
+    @Argument(help: "The backup's directory, made when missing; default: the setting backup_directory.") var directory: String?
+    @Option(name: .customLong("server"), help: "URL of the running server.") var server: String?
+
+    func validate() throws {
+        if server != nil, directory != nil { throw ValidationError("a server backs up to its own backup_directory; name none here") }
+    }
+
+    func run() async throws {
+        let configuration = try settings.load()
+        LoggingSystem.bootstrap { label in JSONLines(label: label, level: .error) }
+        try await Exit.saying { () async throws(RegistryError) in
+            if let server { return try await AskedServer.show(.post, "/api/v1/admin/backup", of: server) }
+            guard let target = directory ?? configuration.backupDirectory else {
+                throw Configuration.refused("backup_directory", "name a directory, here or in the setting")
+            }
+            let opened = try await OpenedStore(at: configuration.data, isReadOnly: false)
+            defer { opened.close() }
+            let sweeper = Sweeper(catalog: opened.catalog, blobs: opened.blobs, options: SweepOptions(), world: .real, log: Logger(label: "granary"))
+            let report = try await sweeper.backUp(to: target, keys: configuration.data + "/keys")
+            print("revision: \(report.revision)")
+            Exit.show(report.tally)
+        }
+    }
+}
+
+/// Makes a data directory of a backup, and reads all of it.
+struct Restore: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make a data directory of a backup, and check every byte of it.",
+        discussion: "Exit codes: 0 restored and whole; 3 restored, and damage was found (granary fsck says what); 66 no complete backup; 1 failed.")
+    @OptionGroup var settings: SettingFlags
+    @Argument(help: "The backup's directory.") var backup: String
+
+    func run() async throws {
+        let configuration = try settings.load()
+        LoggingSystem.bootstrap { label in JSONLines(label: label, level: .error) }
+        try await Exit.saying { () async throws(RegistryError) in
+            Exit.show(try BackupRestore.restore(backup, to: configuration.data))
+            let opened = try await OpenedStore(at: configuration.data, isReadOnly: true)
+            defer { opened.close() }
+            var options = CheckOptions()
+            options.readPercent = 100
+            let check = StoreCheck(catalog: opened.catalog, blobs: opened.blobs, options: options) { found in
+                if found.finding.kind.isDamage { Fsck.show(found, asJSON: false) }
+            } keep: { _ in
+            }
+            let progress = try await check.run(from: CheckProgress())
+            print("read_blobs: \(progress.readBlobs)\nread_bytes: \(progress.readBytes)\nnames: \(progress.names)\ndamages: \(progress.damages)")
+            guard progress.damages == 0 else {
+                throw RegistryError(.corrupt, subject: .store, reason: "what was restored is damaged: \(progress.damages) times, as listed above")
+            }
+        }
+    }
+}
+
+/// How commands on a data directory end.
+enum Exit {
+    static func saying(_ work: () async throws(RegistryError) -> Void) async throws {
+        let failure: RegistryError
+        do throws(RegistryError) { return try await work() } catch { failure = error }
+        TextFile.complain("granary: \(failure.reason)\(failure.cause.map { " (\($0))" } ?? "")\n")
+        throw ExitCode(code(for: failure))
+    }
+
+    /// sysexits.h where it has one.
+    static func code(for error: RegistryError) -> Int32 {
+        switch error.code {
+        case .invalid: 78
+        case .notFound: 66
+        case .unavailable: 75
+        case .corrupt: 3
+        default: 1
+        }
+    }
+
+    static func show(_ tally: BackupTally) {
+        print("copied_files: \(tally.copiedFiles)\ncopied_bytes: \(tally.copiedBytes)")
+        print("skipped_files: \(tally.skippedFiles)\nremoved_files: \(tally.removedFiles)")
+    }
+}
