@@ -47,6 +47,9 @@ import Testing
             #expect(truncate(path, 30_000) == 0)
         }
         let again = try await House(small, in: directory)
+        // The segments that lost their ends are sealed in the background, which changes what is told of them.
+        let blobs = again.registry.blobs
+        while try await blobs.sealedSegments().count < (try await blobs.segmentNumbers().count) - 1 { try await Task.sleep(for: .milliseconds(5)) }
         let (whole, told) = try await run(again)
         let findings = told.findings.withLock { $0 }
         #expect(whole.phase == .done)
