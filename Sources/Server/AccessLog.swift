@@ -60,7 +60,8 @@ struct AccessLog: Sendable {
 
     /// An API token of ours, or a JWT (three parts of base64url, the first an object's).
     private static func isToken(_ segment: Substring) -> Bool {
-        segment.hasPrefix("granary_") && segment.utf8.count >= 40
+        guard segment.utf8.count >= 40 else { return false }
+        return segment.hasPrefix("granary_")
             || segment.hasPrefix("eyJ") && segment.split(separator: ".", omittingEmptySubsequences: false).count == 3
     }
 }
