@@ -1,20 +1,8 @@
 public import Core
 public import FrontendKit
-import HTTPTypes
 
 extension MavenFrontend {
-    /// mvn shows the status and the reason phrase, Gradle both and no body: the phrase says why, for a reader the body does again.
-    public func reply(to failure: RegistryError, for request: RequestHead, in context: ErrorContext) -> Reply {
-        var fields: HTTPFields = [:]
-        // mvn and Gradle send their credentials to be read with only after they were asked for them.
-        if failure.code == .unauthenticated { fields[.wwwAuthenticate] = "Basic realm=\"granary\", charset=\"UTF-8\"" }
-        var reason = failure.reason
-        if failure.code == .immutable, case .path(let path) = failure.subject { reason = "\(path): \(reason)" }
-        return .text(reason + "\n", .init(code: failure.code.status, reasonPhrase: Self.phrase(reason)), fields)
-    }
-
-    /// A reason phrase is one line of visible ASCII (RFC 9112 section 4).
-    private static func phrase(_ reason: String) -> String {
-        String(decoding: reason.utf8.prefix(400).map { $0 >= 0x20 && $0 < 0x7F ? $0 : UInt8(ascii: "?") }, as: UTF8.self)
-    }
+    /// mvn shows the status and the reason phrase, Gradle both and no body. Both send their credentials to be read with only after they were
+    /// asked for them.
+    public func reply(to failure: RegistryError, for request: RequestHead, in context: ErrorContext) -> Reply { .phrased(failure) }
 }
