@@ -108,7 +108,7 @@ public final class House: Sendable {
     }
 
     /// Runs the followers until they have seen everything committed so far.
-    public func followLog(seconds: Int = 20, until isDone: @escaping @Sendable () async throws -> Bool) async throws -> Bool {
+    public func followLog(seconds: Int = 120, until isDone: @escaping @Sendable () async throws -> Bool) async throws -> Bool {
         try await withThrowingTaskGroup(of: Bool.self) { group in
             let followers: [any Follower] = [registry.viewFollower, registry.indexFollower, counters, registry.downloads, registry.evictionFollower]
             for follower in followers {
