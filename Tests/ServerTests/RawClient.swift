@@ -132,11 +132,12 @@ private final class Inbox: ChannelInboundHandler, Sendable {
     func more() async -> Bool {
         await withCheckedContinuation { continuation in
             let ready: Bool? = state.withLock { state in
-                if state.hasEnded { return false }
+                // The last bytes may have come with the end.
                 if state.seen > 0 {
                     state.seen = 0
                     return true
                 }
+                if state.hasEnded { return false }
                 state.waiter = continuation
                 return nil
             }
