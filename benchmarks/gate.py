@@ -130,8 +130,9 @@ def paired(bench, row, title, unit, cases, compares, pinned=False):
 class Bench:
     """One run of the command: where things are, how many rounds, and what was started for several rows."""
 
-    def __init__(self, binary, scratch, here, rounds):
-        self.binary, self.scratch, self.here, self.rounds = binary, scratch, here, rounds
+    def __init__(self, binary, scratch, out, here, rounds):
+        self.binary, self.scratch, self.out, self.here, self.rounds = binary, scratch, out, here, rounds
+        os.makedirs(out, exist_ok=True)
         self.shared, self.closing = {}, []
         self.load = f"{scratch}/load"
         subprocess.run(["cc", "-O2", "-o", self.load, f"{here}/load.c", "-lcrypto", "-lpthread"], check=True)

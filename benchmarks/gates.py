@@ -3,9 +3,9 @@ import argparse, os, platform, subprocess, time
 
 import table
 from gate import Bench
-from rows import instructions, reads, uploads
+from rows import connections, flushes, hashing, instructions, memory, pages, reads, uploads
 
-ROWS = [row for module in (instructions, reads, uploads) for row in module.ROWS]
+ROWS = [row for module in (instructions, reads, pages, uploads, hashing, flushes, memory, connections) for row in module.ROWS]
 
 
 def chosen(names):
@@ -29,7 +29,7 @@ def main():
         parser.add_argument(f"--{name}", required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
     rows = chosen(options.rows)
-    bench = Bench(options.granary, options.scratch, os.path.dirname(os.path.abspath(__file__)), options.rounds)
+    bench = Bench(options.granary, options.scratch, options.out, os.path.dirname(os.path.abspath(__file__)), options.rounds)
     commit = subprocess.run(["git", "-C", bench.here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     about = {"commit": commit, "rounds": options.rounds, "cores": os.cpu_count(), "kernel": platform.release(), "load_before": os.getloadavg()[0],
              "began": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}

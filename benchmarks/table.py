@@ -1,13 +1,17 @@
 """The gates table: a line of text, Markdown, JSON, and a plot."""
-import dataclasses, json, os
+import dataclasses, json
 
 
 def number(value):
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def unit(result):
+    return result.unit if result.unit in ("", "x") else " " + result.unit
+
+
 def shown(result):
-    return f"{number(result.value)}{'x' if result.unit == 'x' else ' ' + result.unit}"
+    return number(result.value) + unit(result)
 
 
 def spread(result):
@@ -15,9 +19,8 @@ def spread(result):
 
 
 def limit(result):
-    unit = "x" if result.unit == "x" else " " + result.unit
     ends = ((">=", result.at_least), ("<=", result.at_most))
-    return " and ".join(f"{sign} {number(end)}{unit}" for sign, end in ends if end is not None)
+    return " and ".join(f"{sign} {number(end)}{unit(result)}" for sign, end in ends if end is not None)
 
 
 def line(result):
@@ -37,7 +40,6 @@ def markdown(about, results):
 
 
 def write(folder, about, results):
-    os.makedirs(folder, exist_ok=True)
     with open(f"{folder}/gates.md", "w") as file:
         file.write(markdown(about, results))
     with open(f"{folder}/gates.json", "w") as file:

@@ -1,6 +1,7 @@
 """What a small GET takes in instructions (callgrind: of the program, not of the kernel) and in system calls (strace): figures without noise.
 
-Each is the difference between many requests and few on one connection, so that what the server does by itself falls out.
+Each is the difference between many requests and few on one connection, so that what the server does by itself falls out. The counts
+by function stay in the folder of the results: callgrind_annotate --inclusive=yes callgrind.file
 """
 import glob, os, re, shutil, signal, socket, subprocess, time
 
@@ -36,7 +37,7 @@ class Counted:
     """A Standing whose servers run under callgrind."""
 
     def __init__(self, bench):
-        self.folder = bench.folder("callgrind")
+        self.folder, self.out = bench.folder("callgrind"), bench.out
         tool = ("valgrind", "--tool=callgrind", "--instr-atstart=yes", f"--callgrind-out-file={self.folder}/%p.out")
         # Its reader of debug information does not know what the compiler writes; the names of functions stay.
         subprocess.run(["strip", "-g", "-o", f"{self.folder}/server", bench.binary], check=True)
@@ -55,17 +56,19 @@ class Counted:
         before = set(glob.glob(f"{self.folder}/{pid}.out*"))
         subprocess.run(["vgdb", f"--pid={pid}", "dump"], check=True, capture_output=True, timeout=60)
         wait_until(lambda: set(glob.glob(f"{self.folder}/{pid}.out*")) > before, 30, "a dump of callgrind")
-        path = (set(glob.glob(f"{self.folder}/{pid}.out*")) - before).pop()
-        text = open(path).read()
+        self.latest = (set(glob.glob(f"{self.folder}/{pid}.out*")) - before).pop()
+        text = open(self.latest).read()
         return int(re.search(r"^(?:summary|totals): (\d+)", text, re.M).group(1))
 
-    def per_request(self, source):
+    def per_request(self, case, source):
         ask(source, FEW)
         self.total(source[0])
         ask(source, FEW)
         few = self.total(source[0])
         ask(source, MANY)
-        return (self.total(source[0]) - few) / (MANY - FEW)
+        many = self.total(source[0])
+        shutil.copy(self.latest, f"{self.out}/callgrind.{case.replace(' ', '-')}")
+        return (many - few) / (MANY - FEW)
 
 
 class Files(Standing):
@@ -99,7 +102,7 @@ def run(bench):
     counted = bench.once("callgrind", Counted)
     sources = Files(counted.granary, counted.nginx, counted.folder).sources("1k")
     cases = ("file", "private file", "blob", "nginx")
-    instructions = {case: counted.per_request(sources[case]) for case in cases}
+    instructions = {case: counted.per_request(case, sources[case]) for case in cases}
     plain = bench.once("pinned", lambda bench: Standing(bench, "pinned", ("taskset", "-c", "0"), workers=1)).sources("1k")
     calls = {case: calls_per_request(plain[case]) for case in cases} if shutil.which("strace") else {}
     for case in cases:
