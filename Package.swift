@@ -123,7 +123,7 @@ let package = Package(
         tests("CoreTests", ["Core"]),
         tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport", .logging]),
         tests("BlobStoreTests", ["CBlobStore", "Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore, .logging]),
-        tests("S3TierTests", ["BlobStore", "Core", "Outbound", "S3Tier", "TestSupport", .nioCore, .logging]),
+        tests("S3TierTests", ["BlobStore", "Core", "OrderedStore", "Outbound", "S3Tier", "TestSupport", .nioCore, .logging]),
         tests("ParsingTests", ["Core", "Parsing", .nioCore]),
         tests("FrontendKitTests", ["Core", "FrontendKit", .httpTypes]),
         tests("OutboundTests", ["Core", "Outbound", "TestSupport", .nioCore, .logging]),

@@ -52,6 +52,7 @@ enum Tier {
         gauge("ranged_reads_total", "Blobs answered from the tier without their segment.") { Double($0.rangedReads) }
         gauge("ranged_bytes_total", "Their bytes.") { Double($0.rangedBytes) }
         gauge("deleted_files_total", "Files deleted in the tier.") { Double($0.deletedFiles) }
+        gauge("parts_total", "Groups of small blobs put before they were acknowledged.") { Double($0.parts) }
         gauge("failures_total", "Rounds of copying that failed; each is repeated.") { Double($0.failures) }
     }
 }
@@ -90,8 +91,8 @@ extension Configuration {
         guard (s3AccessKey == nil) == (s3SecretKey == nil), s3Bucket == nil || s3AccessKey != nil else {
             throw Configuration.refused("s3_access_key_id", "a bucket needs both s3_access_key_id and s3_secret_access_key")
         }
-        guard tierPolicy != "write-through" else {
-            throw Configuration.refused("tier_policy", "write-through is not built yet: take write-behind, with a small tier_delay_seconds")
+        guard tierPolicy != "write-through" || s3Bucket != nil || tierDirectory != nil else {
+            throw Configuration.refused("tier_policy", "nothing can be written through without a tier: set s3_bucket or tier_directory")
         }
         guard !presignedDownloads || s3Bucket != nil else {
             throw Configuration.refused("presigned_downloads", "only a bucket can be downloaded from: set s3_bucket")

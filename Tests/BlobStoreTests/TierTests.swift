@@ -15,6 +15,8 @@ import Testing
 final class FailingTier: SegmentTier {
     let inner: DirectoryTier
     let isDown = Mutex(false)
+    /// Puts wait.
+    let isHeld = Mutex(false)
     let reads = Mutex(0)
 
     init(_ inner: DirectoryTier) { self.inner = inner }
@@ -26,6 +28,7 @@ final class FailingTier: SegmentTier {
 
     var place: String { inner.place }
     func put(_ name: TierName, _ bytes: any RandomAccessBytes) async throws(RegistryError) {
+        while isHeld.withLock({ $0 }) { await Task.yield() }
         try check()
         try await inner.put(name, bytes)
     }
@@ -70,9 +73,12 @@ struct TieredFixture {
         return options
     }
 
-    init(_ tiering: TieringOptions = TieredFixture.tiering, bucket: TemporaryDirectory? = nil, in directory: TemporaryDirectory? = nil) async throws {
+    init(
+        _ tiering: TieringOptions = TieredFixture.tiering, bucket: TemporaryDirectory? = nil, in directory: TemporaryDirectory? = nil,
+        store: BlobStore.Options = TieredFixture.options
+    ) async throws {
         self.bucket = try bucket ?? TemporaryDirectory()
-        fixture = try Fixture(TieredFixture.options, in: directory)
+        fixture = try Fixture(store, in: directory)
         tier = FailingTier(try DirectoryTier(at: self.bucket.path, world: .real))
         try await fixture.blobs.attach(tier, tiering)
     }
@@ -111,10 +117,15 @@ struct TieredFixture {
     @Test("names of objects are read back, and foreign ones are none")
     func names() {
         let id = BlobID(bytes: (0..<32).map { UInt8($0) })
-        for name in [TierName.mark, .segment(0xAB), id.map { .blob($0) } ?? .mark, id.map { .end($0) } ?? .mark] {
+        var names: [TierName] = [.mark, .segment(0xAB), .part(of: 0xAB, id: World.real.newID())]
+        if let id { names += [.blob(id), .end(id)] }
+        for name in names {
             #expect(TierName("\(name)") == name)
         }
-        for text in ["", "segments/1.segment", "blobs/ff/\(id?.hex ?? "")", "segments/00000000000000AB.segment", "x/granary.tier"] {
+        for text in [
+            "", "segments/1.segment", "blobs/ff/\(id?.hex ?? "")", "segments/00000000000000AB.segment", "x/granary.tier",
+            "parts/00000000000000ab-1.segment",
+        ] {
             #expect(TierName(text) == nil, "\(text)")
         }
     }

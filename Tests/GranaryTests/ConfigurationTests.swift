@@ -51,7 +51,7 @@ import Testing
             ),
             (
                 [("tier_policy", "write-through")],
-                "tier_policy: write-through is not built yet: take write-behind, with a small tier_delay_seconds"
+                "tier_policy: nothing can be written through without a tier: set s3_bucket or tier_directory"
             ),
             ([("presigned_downloads", "true")], "presigned_downloads: only a bucket can be downloaded from: set s3_bucket"),
         ]

@@ -20,7 +20,9 @@ public struct TierConformance: Sendable {
             return bytes
         }
         let ids = (0..<5).compactMap { BlobID(bytes: [UInt8](repeating: UInt8($0 * 50), count: 32)) }
-        let names: [TierName] = [.mark, .segment(1), .segment(0xFFFF_FFFF), .segment(2)] + ids.map { .blob($0) } + [.end(ids[0])]
+        var names: [TierName] = [.mark, .segment(1), .segment(0xFFFF_FFFF), .segment(2)]
+        names += [.part(of: 1, id: World.real.newID()), .part(of: 7, id: World.real.newID()), .end(ids[0])]
+        names += ids.map { .blob($0) }
         var stored: [TierName: [UInt8]] = [:]
         for (index, name) in names.enumerated() {
             expect(try await tier.length(of: name) == nil, "\(name) is there before it was put")
@@ -41,12 +43,13 @@ public struct TierConformance: Sendable {
         stored[.end(ids[0])] = other
         expect(try await listed(.segments) == objects(stored) { if case .segment = $0 { true } else { false } }, "segments are listed otherwise")
         expect(try await listed(.blobs) == objects(stored) { if case .blob = $0 { true } else { false } }, "blobs are listed otherwise")
+        expect(try await listed(.parts) == objects(stored) { if case .part = $0 { true } else { false } }, "parts are listed otherwise")
         await checkAbsence(of: .segment(77), &wrong)
         try await tier.removeLeftovers(before: World.real.now())
         for name in names { try await tier.remove(name) }
         try await tier.remove(.segment(77))
         for name in names { expect(try await tier.length(of: name) == nil, "\(name) is there after it was removed") }
-        expect(try await listed(.segments).isEmpty, "removed segments are listed")
+        for kind in TierName.Kind.allCases { expect(try await listed(kind).isEmpty, "removed \(kind) are listed") }
         return wrong
     }
 

@@ -18,6 +18,7 @@ extension BlobStore {
         guard isAdopted else { return }
         let count = try await rebuildLocations()
         try await tiering.keepAdoptedMark()
+        try await tiering.findParts(of: self)
         log.notice("the locations of what the tier has are known", metadata: ["blobs": "\(count)"])
     }
 
@@ -27,10 +28,10 @@ extension BlobStore {
     }
 
     /// Copies to the tier, and lets go what the disk need not have, until the task is cancelled.
-    public func runTier() async { await tiering?.run() }
+    public func runTier() async { await tiering?.run(of: self) }
 
     /// One step of `runTier`.
-    public func workTier() async throws(RegistryError) { try await tiering?.tick() }
+    public func workTier() async throws(RegistryError) { try await tiering?.tick(of: self) }
 
     /// nil without a tier.
     public var tierStatistics: TierStatistics? { tiering?.state.withLock { $0.statistics } }
@@ -118,14 +119,16 @@ extension BlobStore {
         guard let tiering else { return SweepTally() }
         let sealed = Set(sealed)
         var tally = SweepTally()
-        for (name, row) in try await tiering.rows() where !Task.isCancelled && row.state != .arriving {
+        for (name, row) in try await tiering.rows() where !Task.isCancelled {
             let isDead: Bool
             switch name {
-            case .segment(let number): isDead = sealed.contains(number) && (liveness.shares[number]?.records ?? 0) == 0
+            case .segment(let number):
+                // One that is arriving and not on the disk any more was swept before it was there.
+                isDead = (sealed.contains(number) || row.state == .arriving) && (liveness.shares[number]?.records ?? 0) == 0
             case .ownFile(let id): isDead = try await location(of: id)?.place != .ownFile
             }
             guard isDead || row.state == .doomed, !dryRun else { continue }
-            if try await tiering.condemn(name, row, isDead: isDead) { tally.freedBytes += row.length }
+            if try await tiering.condemn(name, row, isDead: isDead, leases) { tally.freedBytes += row.length }
         }
         return tally
     }
@@ -157,7 +160,7 @@ extension BlobLocation {
 
 extension Tiering {
     /// - Returns: whether it was deleted.
-    fileprivate func condemn(_ name: Name, _ row: TierRow, isDead: Bool) async throws(RegistryError) -> Bool {
+    fileprivate func condemn(_ name: Name, _ row: TierRow, isDead: Bool, _ leases: Leases) async throws(RegistryError) -> Bool {
         guard claim(name) else { return false }
         defer { release(name) }
         guard isDead else {
@@ -167,14 +170,18 @@ extension Tiering {
         }
         let now = world.now()
         if row.state == .present { try await writeRow(name, .doomed, length: row.length) }
-        let since = row.state == .doomed ? row.since : now
+        let since = row.state == .present ? now : row.since
         guard since.adding(seconds: options.deleteDelaySeconds) <= now else { return false }
+        // What lived in it was moved, cut or stored anew; where to, the tier has it first.
+        guard try await hasCopied(allMadeUpTo: since) else { return false }
         let path = path(name)
         guard try await pool.run({ () throws(RegistryError) in try Disk.openExisting(path) == nil }) else { return false }
         // On the committer's thread, where every change is made: from here on a push that stores the blob finds no copy in the tier.
         let mayGo = try await index.commit { batch throws(RegistryError) in
-            if case .ownFile(let id) = name, let location = try batch.get(id.bytes, in: .blobLocations) {
-                guard try BlobLocation(location).place != .ownFile else { return false }
+            if case .ownFile(let id) = name {
+                // Who is about to name it has brought it here.
+                guard !leases.isHeld(id) else { return false }
+                if let location = try batch.get(id.bytes, in: .blobLocations), try BlobLocation(location).place == .ownFile { return false }
             }
             batch.put(TierRow.key(name), TierRow(.arriving, length: row.length, since: now).encoded, in: .tierObjects)
             return true

@@ -159,10 +159,10 @@ public final class BlobStore: Sendable {
     public func staged(_ id: BlobID) async throws(RegistryError) -> (any StagedBytes)? {
         await leases.claim(id)
         defer { leases.unclaim(id) }
-        if let placement = leases.join(id) { return StagedBlob(placement, digests: [id.digest], session: nil, of: self) }
+        if let placement = leases.join(id) { return try await secured(placement, [id.digest], nil) }
         guard let content = try await content(of: id, isKept: true) else { return nil }
         let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
-        return StagedBlob(placement, digests: [id.digest], session: nil, of: self)
+        return try await secured(placement, [id.digest], nil)
     }
 
     /// Whether staged bytes hold the blob: the sweep leaves it alone then.
@@ -188,14 +188,12 @@ public final class BlobStore: Sendable {
         guard let id = arrival.digests.first.flatMap({ BlobID($0) }) else { preconditionFailure("SHA-256 is the first digest") }
         await leases.claim(id)
         defer { leases.unclaim(id) }
-        if let placement = leases.join(id) {
-            return StagedBlob(placement, digests: arrival.digests, session: arrival.session, of: self)
-        }
+        if let placement = leases.join(id) { return try await secured(placement, arrival.digests, arrival.session) }
         var isDamaged = false
         do throws(RegistryError) {
             if try await !isAway(id), let content = try await content(of: id, isKept: true) {
                 let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
-                return StagedBlob(placement, digests: arrival.digests, session: arrival.session, of: self)
+                return try await secured(placement, arrival.digests, arrival.session)
             }
         } catch {
             guard error.code == .corrupt else { throw error }
@@ -205,7 +203,15 @@ public final class BlobStore: Sendable {
         let placement = try await newPlacement(id, arrival, replacing: isDamaged)
         let held = leases.hold(placement)
         if held !== placement { abandon(placement) }
-        return StagedBlob(held, digests: arrival.digests, session: arrival.session, of: self)
+        return try await secured(held, arrival.digests, arrival.session)
+    }
+
+    /// What is handed out: with a tier that is written through, when that has the bytes.
+    private func secured(_ placement: Placement, _ digests: [Digest], _ session: SessionClaim?) async throws(RegistryError) -> StagedBlob {
+        // First, so that the hold ends with it whatever happens.
+        let staged = StagedBlob(placement, digests: digests, session: session, of: self)
+        try await tiering?.secure(placement, of: self)
+        return staged
     }
 
     private func newPlacement(_ id: BlobID, _ arrival: Arrival, replacing: Bool) async throws(RegistryError) -> Placement {
@@ -272,6 +278,7 @@ public final class BlobStore: Sendable {
         case .segment(let segment, let offset, _):
             segments.discard(SegmentEntry(id: placement.id, offset: offset, length: placement.size), in: segment)
         case .ownFile(let own):
+            tiering?.noteAbandoned(placement.id)
             guard own.isLinked else { return }
             do throws(RegistryError) {
                 // Unless memory alone knows that no row names the blob, the file stays: an orphan at worst, which the sweep finds.

@@ -3,7 +3,7 @@ public import Core
 /// What a tier keeps, by name (docs/internals/tier.md). All but the mark are immutable: a name never has other bytes.
 public enum TierName: Hashable, Sendable, CustomStringConvertible {
     public enum Kind: String, Sendable, CaseIterable {
-        case segments, blobs, ends
+        case segments, blobs, ends, parts
     }
 
     /// Says whose tier this is.
@@ -14,6 +14,8 @@ public enum TierName: Hashable, Sendable, CustomStringConvertible {
     case blob(BlobID)
     /// What follows the blob's bytes in that file: checksums, and whose they are.
     case end(BlobID)
+    /// Some blobs of a segment that is not sealed yet, or not copied: a sealed segment, too, whose records say that they lie in that one.
+    case part(of: UInt64, id: EntityID)
 
     public init?(_ text: String) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
@@ -22,6 +24,7 @@ public enum TierName: Hashable, Sendable, CustomStringConvertible {
             case ("segments", 2): Segment.number(ofFile: parts[1]).map { .segment($0) }
             case ("blobs", 3): Hex.decode(parts[2]).flatMap { BlobID(bytes: $0) }.map { .blob($0) }
             case ("ends", 3): Hex.decode(parts[2]).flatMap { BlobID(bytes: $0) }.map { .end($0) }
+            case ("parts", 2): TierName(part: parts[1])
             case ("granary.tier", 1): .mark
             default: nil
             }
@@ -29,11 +32,21 @@ public enum TierName: Hashable, Sendable, CustomStringConvertible {
         self = name
     }
 
+    private init?(part text: String) {
+        // 16 digits, a hyphen, the id, and what every segment's name ends with.
+        let number = text.prefix(16)
+        guard text.hasSuffix(".segment"), text.dropFirst(16).first == "-", let segment = UInt64(number, radix: 16),
+            let id = EntityID(text.dropFirst(17).dropLast(8))
+        else { return nil }
+        self = .part(of: segment, id: id)
+    }
+
     public var description: String {
         switch self {
         case .mark: "granary.tier"
         case .segment(let number): "segments/\(Segment.fileName(number))"
         case .blob(let id): "blobs/\(BlobDirectory.shard(of: id))/\(id.hex)"
+        case .part(let segment, let id): "parts/\(Segment.fileName(segment).dropLast(8))-\(id).segment"
         case .end(let id): "ends/\(BlobDirectory.shard(of: id))/\(id.hex)"
         }
     }

@@ -107,17 +107,22 @@ enum SegmentIndex {
         return try SegmentEntry.decode(data, trailer.format)
     }
 
+    /// Index and trailer, as they follow the last record.
+    static func encode(_ entries: [SegmentEntry], number: UInt64, at tail: Int64) -> [UInt8] {
+        let list = SegmentEntry.encode(entries)
+        let table = list.withUnsafeBytes { unsafe SliceChecksums.table(of: $0) }
+        let header = RecordHeader(.index, segment: number, length: Int64(list.count), table: table)
+        var bytes = header.encoded + list + table
+        bytes.append(contentsOf: repeatElement(0, count: Int(header.footprint) - bytes.count))
+        bytes.append(contentsOf: SegmentTrailer(number: number, indexOffset: tail, entryCount: UInt64(entries.count)).encoded)
+        return bytes
+    }
+
     /// Writes index and trailer at `tail`, gives back the space behind them, and syncs.
     static func write(_ entries: [SegmentEntry], to file: OpenFile, number: UInt64, at tail: Int64) throws(RegistryError) {
-        var bytes = SegmentEntry.encode(entries)
-        let table = bytes.withUnsafeBytes { unsafe SliceChecksums.table(of: $0) }
-        let header = RecordHeader(.index, segment: number, length: Int64(bytes.count), table: table)
-        bytes.append(contentsOf: table)
-        bytes.append(contentsOf: repeatElement(0, count: Int(header.footprint) - RecordHeader.bytes - bytes.count))
-        bytes.append(contentsOf: SegmentTrailer(number: number, indexOffset: tail, entryCount: UInt64(entries.count)).encoded)
-        try Disk.write(header.encoded, to: file, at: tail)
-        try Disk.write(bytes, to: file, at: tail + Int64(RecordHeader.bytes))
-        try Disk.truncate(file, to: tail + Int64(RecordHeader.bytes + bytes.count))
+        let bytes = encode(entries, number: number, at: tail)
+        try Disk.write(bytes, to: file, at: tail)
+        try Disk.truncate(file, to: tail + Int64(bytes.count))
         try Disk.synchronize(file)
     }
 }

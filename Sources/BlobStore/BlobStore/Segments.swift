@@ -136,6 +136,9 @@ final class Segments: Sendable {
         for segment in old.values { retire(segment) }
     }
 
+    /// The segment that takes such records takes no more.
+    func retire(_ purpose: Purpose) { if let segment = state.withLock({ $0.active[purpose] }) { retire(segment) } }
+
     /// Numbers up to this one were used, though no file here says so.
     func skipNumbers(upTo number: UInt64) { state.withLock { $0.nextNumber = max($0.nextNumber, number + 1) } }
 

@@ -19,6 +19,7 @@ final class Placement: Sendable {
     /// The upload session whose file this is.
     let session: SessionClaim?
     private let isCommittedFlag: Atomic<Bool>
+    private let isSecuredFlag = Atomic(false)
 
     init(_ id: BlobID, size: Int64, in home: Home, session: SessionClaim? = nil) {
         self.id = id
@@ -55,6 +56,10 @@ final class Placement: Sendable {
         case .ownFile(let own): BlobContent(.extents([Extent(file: own.file, offset: 0, length: size)]))
         }
     }
+
+    /// Whether the tier has it, where that is asked for (`Tiering.secure`).
+    var isSecured: Bool { isSecuredFlag.load(ordering: .acquiring) }
+    func markSecured() { isSecuredFlag.store(true, ordering: .releasing) }
 
     /// - Returns: whether this was the first time.
     func markCommitted() -> Bool { !isCommittedFlag.exchange(true, ordering: .acquiringAndReleasing) }

@@ -132,16 +132,17 @@ extension Tiering {
     }
 
     private func pieces(of name: Name, _ length: Int64) -> [Piece] {
-        func pieces(_ name: TierName, _ count: Int64, at offset: Int64) -> [Piece] {
-            stride(from: Int64(0), to: count, by: Int64.Stride(Tiering.pieceBytes)).map { start in
-                Piece(name: name, range: start..<min(start + Tiering.pieceBytes, count), offset: offset + start)
-            }
-        }
         switch name {
-        case .segment(let number): return pieces(.segment(number), length, at: 0)
+        case .segment(let number): return pieces(of: .segment(number), length, at: 0)
         case .ownFile(let id):
             let blobBytes = OwnFile.length(ofFile: length)
-            return pieces(.blob(id), blobBytes, at: 0) + pieces(.end(id), length - blobBytes, at: blobBytes)
+            return pieces(of: .blob(id), blobBytes, at: 0) + pieces(of: .end(id), length - blobBytes, at: blobBytes)
+        }
+    }
+
+    private func pieces(of name: TierName, _ count: Int64, at offset: Int64) -> [Piece] {
+        stride(from: Int64(0), to: count, by: Int64.Stride(Tiering.pieceBytes)).map { start in
+            Piece(name: name, range: start..<min(start + Tiering.pieceBytes, count), offset: offset + start)
         }
     }
 
@@ -233,6 +234,18 @@ extension Tiering {
             }
         }
         return files
+    }
+
+    /// All of an object, in a file without a name.
+    func temporaryFile(of name: TierName) async throws(RegistryError) -> OpenFile {
+        guard let length = try await tier.length(of: name) else { throw Tiering.unanswered("\(name) is gone") }
+        let temporary = try await pool.run { [self] () throws(RegistryError) in
+            let temporary = try TemporaryFile(in: blobs, named: "\(directory)/uploads/\(world.newID()).tmp")
+            try Disk.allocate(temporary.file, at: 0, count: length)
+            return temporary
+        }
+        try await fetch(pieces(of: name, length, at: 0), into: temporary.file)
+        return temporary.file
     }
 
     private func indexFile(_ number: UInt64, _ length: Int64) async throws(RegistryError) -> OpenFile {

@@ -13,12 +13,12 @@ extension Tiering {
     private static let copiesAtOnce = 2
 
     /// Works until the task is cancelled.
-    func run() async {
+    func run(of store: BlobStore) async {
         var leftoversAt = UInt64(0)
         while !Task.isCancelled {
             let now = world.monotonicNanoseconds()
             do throws(RegistryError) {
-                try await tick()
+                try await tick(of: store)
                 recovered()
                 if now >= leftoversAt {
                     // Only a matter of space: what fails is tried again a day later.
@@ -50,13 +50,17 @@ extension Tiering {
     }
 
     /// One look: seals what waited long enough, copies what is to be copied, lets go what is to leave the disk.
-    func tick() async throws(RegistryError) {
+    func tick(of store: BlobStore) async throws(RegistryError) {
         try await pool.run { [self] () throws(RegistryError) in
-            if options.policy == .writeBehind { segments.retire(olderThanSeconds: options.delaySeconds) }
+            if options.policy != .coldOnly { segments.retire(olderThanSeconds: options.delaySeconds) }
             try refresh()
         }
         var failure: RegistryError?
-        do throws(RegistryError) { try await copyAll() } catch { failure = error }
+        do throws(RegistryError) {
+            try await findParts(of: store)
+            try await copyAll()
+            try await removeParts()
+        } catch { failure = error }
         // Whatever the tier does not take, the disk may still let go of what it took before.
         try await dropAll()
         if let failure { throw failure }
@@ -119,12 +123,36 @@ extension Tiering {
 
     /// - Returns: whether it is ours to work on; `release` gives it back.
     func claim(_ name: Name) -> Bool { state.withLock { $0.busy.insert(name).inserted } }
-    func release(_ name: Name) { state.withLock { _ = $0.busy.remove(name) } }
+    func release(_ name: Name) {
+        let waiting = state.withLock { state in
+            state.busy.remove(name)
+            return state.inTurn.removeValue(forKey: name) ?? []
+        }
+        for waiter in waiting { waiter.resume() }
+    }
+
+    /// As `claim`, waiting for who has it.
+    func claimInTurn(_ name: Name) async {
+        while !claim(name) {
+            await withCheckedContinuation { (waiter: CheckedContinuation<Void, Never>) in
+                let isFree = state.withLock { state in
+                    guard state.busy.contains(name) else { return true }
+                    state.inTurn[name, default: []].append(waiter)
+                    return false
+                }
+                if isFree { waiter.resume() }
+            }
+        }
+    }
 
     /// Checks the file, and copies it. What is damaged is never copied: the tier's copy is what heals it, or a client's next upload.
     func copy(_ name: Name) async throws(RegistryError) {
         guard claim(name) else { return }
         defer { release(name) }
+        try await copyClaimed(name)
+    }
+
+    func copyClaimed(_ name: Name) async throws(RegistryError) {
         let path = path(name)
         guard let file = try await pool.run({ () throws(RegistryError) in try Disk.openExisting(path) }) else {
             // The sweep was faster.
@@ -139,13 +167,10 @@ extension Tiering {
             return
         }
         try await writeRow(name, .arriving, length: length)
-        func part(_ from: Int64, _ count: Int64) -> BlobContent { BlobContent(.extents([Extent(file: file, offset: from, length: count)])) }
         switch name {
-        case .segment(let number): try await tier.put(.segment(number), part(0, length))
-        case .ownFile(let id):
-            let blobBytes = try OwnFile.trailer(of: file)?.length ?? 0
-            try await tier.put(.end(id), part(blobBytes, length - blobBytes))
-            try await tier.put(.blob(id), part(0, blobBytes))
+        case .segment(let number):
+            try await tier.put(.segment(number), BlobContent(.extents([Extent(file: file, offset: 0, length: length)])))
+        case .ownFile(let id): try await put(id, file, OwnFile.length(ofFile: length), length)
         }
         try await writeRow(name, .present, length: length)
         state.withLock { state in

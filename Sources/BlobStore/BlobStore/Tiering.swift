@@ -10,6 +10,8 @@ import Synchronization
 
 public struct TieringOptions: Sendable {
     public enum Policy: String, Sendable, CaseIterable {
+        /// Nothing is acknowledged that is not in the tier.
+        case writeThrough = "write-through"
         /// Everything is copied soon after it was acknowledged.
         case writeBehind = "write-behind"
         /// What nobody read for `coldSeconds` is copied, and then leaves the disk.
@@ -52,6 +54,15 @@ final class Tiering: Sendable {
         /// Segments that also hold pieces of blobs, which are read where nobody can wait for a tier: they stay on the disk.
         var resident: Set<Name> = []
         var flights: [Name: [Waiter]] = [:]
+        /// Who waits until nobody is at work on a file.
+        var inTurn: [Name: [CheckedContinuation<Void, Never>]] = [:]
+        /// What the tier has of segments in parts, before it has them whole.
+        var parts: [UInt64: Set<TierName>] = [:]
+        var knowsParts = false
+        /// Records from there on, in segments that took uploads, are in parts of them.
+        var securedFrom: [UInt64: Int64] = [:]
+        /// Segments that have parts, and that the sweep has taken: since when that is known.
+        var swept: [UInt64: Timestamp] = [:]
         /// Bytes that were read from a segment in the tier range by range.
         var ranged: [UInt64: Int64] = [:]
         var statistics = TierStatistics()
@@ -68,6 +79,7 @@ final class Tiering: Sendable {
     let world: World
     let log: Logger
     let pool = BlockingPool(threads: 2, name: "tiering")
+    let groups = GroupPuts()
     let state = Mutex(State())
 
     init(_ tier: any SegmentTier, _ options: TieringOptions, of store: BlobStore) {
@@ -221,7 +233,7 @@ final class Tiering: Sendable {
                     switch object.name {
                     case .segment(let number): (.segment(number), TierRow(.present, length: object.length, since: now))
                     case .blob(let id): (.ownFile(id), TierRow(.present, length: OwnFile.fileBytes(length: object.length), since: now))
-                    case .mark, .end: nil
+                    case .mark, .end, .part: nil
                     }
                 }
                 try await index.commit { batch in
@@ -291,6 +303,9 @@ public struct TierStatistics: Sendable, Hashable {
     public var rangedReads: UInt64 = 0
     public var rangedBytes: UInt64 = 0
     public var deletedFiles: UInt64 = 0
+    /// Groups of small blobs that were put before they were acknowledged.
+    public var parts: UInt64 = 0
+    public var partBytes: UInt64 = 0
     /// Failed copies; each is tried again.
     public var failures: UInt64 = 0
     /// On the disk, and not (wholly) in the tier yet.

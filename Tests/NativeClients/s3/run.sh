@@ -31,8 +31,6 @@ refused "so is a bucket that is not there" 'there is no such bucket' \
     serve "${tier[@]}" --set s3_bucket=nowhere
 refused "an endpoint on this machine has to be allowed" 'a range that requests to it may not reach' \
     serve "${tier[@]:2}"
-refused "what is not built is refused" 'write-through is not built yet' \
-    serve "${tier[@]}" --set tier_policy=write-through
 "$SERVER_BINARY" config >settings.txt
 check "the effective settings name the bucket" grep -qx 's3_bucket: registry' settings.txt
 refused "... and hide the keys" 'no key' bash -c "grep -E '$secret|$access' settings.txt || { echo 'no key'; exit 1; }"
@@ -107,6 +105,26 @@ check "a start while it is down serves what the disk has" get late.bin
 start_s3
 check "the bucket is back: cold blobs are read" get large.bin
 check "... and what waited is copied" wait_until 60 bash -c "find '$bucket' -name '$(sha256 late.bin)' -size +1M | grep -q ."
+
+# --- Written through ---
+
+stop "$granary_pid"
+through=("${tier[@]}" --set tier_policy=write-through --set tier_delay_seconds=3600)
+start_granary "${through[@]}"
+for n in 1 2 3 4 5; do head -c "$((n * 3000))" /dev/urandom >"through$n.bin"; done
+head -c 3000000 /dev/urandom >through6.bin
+check "written through: small blobs and a large one are stored" all put through1.bin -- put through2.bin -- put through3.bin -- put through6.bin
+stop "$s3_pid" KILL
+check "... while the bucket is down, an upload is refused, and may be tried again" status 503 "${admin[@]}" -T through4.bin "$url/api/v1/repositories/files/artifacts/t/through4.bin/1.0/through4.bin"
+check "... what is stored is read" get through6.bin
+start_s3
+check "... when it is back, they are stored" wait_until 60 put through4.bin
+put through5.bin
+stop "$granary_pid" KILL
+rm -rf "$data/store"
+start_granary "${through[@]}"
+check "killed, and the disk lost, at once after the last answer" get through5.bin
+for n in 1 2 3 4 6; do check "... and what came before it is there: $n" get "through$n.bin"; done
 
 # --- The disk is lost ---
 
