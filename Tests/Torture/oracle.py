@@ -1,6 +1,7 @@
 """What must be there after a fault: the load that acknowledges it, and the judge."""
 import hashlib
 import json
+import math
 import os
 import random
 import sys
@@ -30,9 +31,12 @@ class Place:
 class Upload:
     """One upload of a round: how it is sent and where its bytes are read. The content comes from the seed, so that none is kept in memory."""
 
-    def __init__(self, seed, number, write):
+    def __init__(self, seed, number, write, bytes_max=12 << 20):
+        self.bytes_max = bytes_max
         self.seed, self.number, self.write, self.places, self.acked = seed, number, write, {}, False
-        self.kind = random.Random(f"{seed}/{number}/kind").choices(["generic", "oci", "pypi"], [6, 3, 2])[0]
+        self.kind = random.Random(f"{seed}/{number}/kind").choices(["generic", "oci", "pypi", "versions", "resumed"], [6, 3, 2, 2, 1])[0]
+        # Of an upload session: where it goes on, and how much of it was told to be there.
+        self.session, self.told = None, 0
 
     def send(self, client):
         """Sends everything, also a second time; gives the number of bytes."""
@@ -41,10 +45,49 @@ class Upload:
             # Bytes that another uploads, deletes, or uploads again about now.
             r = random.Random(f"{self.seed}/{self.number - r.randrange(1, 8)}/content")
             r.random()
-        content = r.randbytes(int(2 ** r.uniform(10, 23.58)))  # 1 KiB to 12 MiB, small ones as often as large
+        content = r.randbytes(int(2 ** r.uniform(10, math.log2(self.bytes_max))))  # from 1 KiB on, small ones as often as large
         getattr(self, self.kind)(client, content)
         self.acked = True
         return len(content)
+
+    def versions(self, client, content):
+        """What chunks save: most of it is in others of the kind, too."""
+        r = random.Random(f"{self.seed}/{self.number}/blocks")
+        blocks = [random.Random(f"{self.seed}/block/{r.randrange(12)}").randbytes(256 << 10) for _ in range(r.randrange(5, 12))]
+        self.generic(client, b"".join(blocks) + content[:4096])
+
+    def resumed(self, client, content):
+        """An OCI blob in pieces. What a piece's answer said is there must be there after the fault."""
+        digest = "sha256:" + sha256(content)
+        name = f"img/app{self.number % 5}"
+        place = f"/v2/{name}/blobs/{digest}"
+        if self.session is None or not self.go_on(client, place):
+            self.session, self.told = self.location(client.must([202], "POST", f"/v2/{name}/blobs/uploads/")), 0
+            self.write("session", self.number, self.session)
+        step = max(1, len(content) // 5)
+        while self.told < len(content):
+            piece = content[self.told : self.told + step]
+            self.session = self.location(client.must([202], "PATCH", self.session, piece))
+            self.told += len(piece)
+            self.write("told", self.number, self.told)
+        self.put(client, [201], place, content, "PUT", self.session + ("&" if "?" in self.session else "?") + "digest=" + digest)
+
+    def go_on(self, client, place):
+        """Whether the session is there; it may not be once its end was asked for."""
+        status, _, response = client.call("GET", self.session)
+        if status == 404 and place in self.places:
+            return False
+        received = response.getheader("Range", "0-0").split("-")[-1]
+        there = int(received) + 1 if received != "0" else 0
+        if status != 204 or there < self.told:
+            raise Refused(f"the session {self.session} was told to have {self.told} bytes: {status}, {there} bytes")
+        self.told = there
+        return True
+
+    @staticmethod
+    def location(response):
+        location = response.getheader("Location")
+        return location if location.startswith("/") else "/" + location.split("/", 3)[3]
 
     def put(self, client, statuses, place, content, *call):
         """Intent on the ledger, the request, its acknowledgement on the ledger."""
@@ -78,8 +121,7 @@ class Upload:
         config = json.dumps({"architecture": "amd64", "os": "linux", "n": self.number, "rootfs": {"type": "layers", "diff_ids": []}}).encode()
         for blob in (content, config):
             digest = "sha256:" + sha256(blob)
-            location = client.must([202], "POST", f"/v2/{name}/blobs/uploads/").getheader("Location")
-            path = location if location.startswith("/") else "/" + location.split("/", 3)[3]
+            path = self.location(client.must([202], "POST", f"/v2/{name}/blobs/uploads/"))
             self.put(client, [201], f"/v2/{name}/blobs/{digest}", blob, "PUT", path + ("&" if "?" in path else "?") + "digest=" + digest, blob)
         manifest = json.dumps({
             "schemaVersion": 2, "mediaType": MANIFEST,
@@ -111,6 +153,11 @@ class Upload:
 class Load:
     """Writers for one round at a time; every intent and acknowledgement goes to the ledger before anything else happens."""
 
+    # Whether the fault itself may make the server refuse requests, before it ends it.
+    faults_refuse = False
+    # The longest upload, about.
+    bytes_max = 12 << 20
+
     def __init__(self, run, server, authorization, ledger):
         self.run, self.server, self.authorization, self.seed, self.ledger = run, server, authorization, run.seed, ledger
         self.lock = threading.Lock()
@@ -124,7 +171,7 @@ class Load:
     def next(self):
         with self.lock:
             self.number += 1
-            return Upload(self.seed, self.number, self.write)
+            return Upload(self.seed, self.number, self.write, self.bytes_max)
 
     def again(self, uploads, client):
         """Sends again what was not acknowledged; it must succeed."""
@@ -158,7 +205,8 @@ class Load:
                         self.run.fail(f"upload {upload.number}: {error}, and no fault was near")
                     break
                 except Refused as refusal:
-                    self.run.fail(str(refusal))
+                    if not (stopping.is_set() and self.faults_refuse):
+                        self.run.fail(str(refusal))
                     break
                 with self.lock:
                     sent[0] += size
@@ -175,7 +223,8 @@ class Load:
                 except OSError:
                     break
                 except Refused as refusal:
-                    self.run.fail(str(refusal))
+                    if not (stopping.is_set() and self.faults_refuse):
+                        self.run.fail(str(refusal))
                     break
             client.close()
 
@@ -223,8 +272,8 @@ def leaks(server, uploads):
     for name in used:
         if len(name) == 64 and name not in living:
             yield f"the file of {name} is left, and nothing names it"
-    # A segment is left alone while half of it lives; two still take records.
-    bound = 2 * sum(living.values()) + 4 * SEGMENT_BYTES
+    # A segment is left alone while half of it lives; two for blobs, one for chunks and one for the sweep still take records.
+    bound = 2 * sum(living.values()) + 6 * SEGMENT_BYTES
     print(f"{sum(living.values()) >> 20} MiB live in {sum(used.values()) >> 20} MiB on disk, bound {bound >> 20} MiB", flush=True)
     if sum(used.values()) > bound:
         yield f"the store has {sum(used.values())} bytes for {sum(living.values())} that live"

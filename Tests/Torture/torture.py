@@ -14,10 +14,11 @@ import sys
 import time
 import traceback
 
+import cuts
 import kills
 from run import Run
 
-MODES = {"kills": kills}
+MODES = {"kills": kills, "cuts": cuts}
 
 
 def main():
