@@ -4,9 +4,9 @@ public import Core
 
 /// How far a check is, and what it has found: enough to go on with it in another process.
 public struct CheckProgress: Sendable, Hashable {
-    public enum Phase: String, Sendable, CaseIterable { case segments, files, blobs, names, uploads, done }
+    public enum Phase: String, Sendable, CaseIterable { case index, segments, files, blobs, names, uploads, done }
 
-    public var phase = Phase.segments
+    public var phase = Phase.index
     /// The last segment, shard or blob the phase has done; empty at its beginning.
     public var after = ""
     public var segments = 0
@@ -80,6 +80,7 @@ public struct StoreCheck: Sendable {
         for (phase, next) in zip(phases, phases.dropFirst()).drop(while: { $0.0 != start.phase }) {
             do throws(RegistryError) {
                 switch phase {
+                case .index: try await blobs.checkIndex()
                 case .segments: try await checkSegments(&progress)
                 case .files: try await checkFiles(&progress)
                 case .blobs: try await checkBlobs(&progress)

@@ -23,4 +23,23 @@ struct Directories {
             }
         }
     }
+
+    /// Without its index a store would look empty, and the sweep would free everything in it.
+    func checkIndexIsThere() throws(RegistryError) {
+        guard access(index + "/CURRENT", F_OK) != 0, !Directories.isEmpty(blobs + "/segments") || !Directories.isEmpty(blobs + "/blobs") else {
+            return
+        }
+        throw RegistryError(
+            .corrupt, subject: .store, reason: "the index is missing, but there are blobs: restore \(index), or all of \(root), from a backup")
+    }
+
+    private static func isEmpty(_ path: String) -> Bool {
+        guard let stream = unsafe opendir(path) else { return true }
+        defer { unsafe closedir(stream) }
+        while let entry = unsafe readdir(stream) {
+            // Hidden names are `.` and `..`.
+            if unsafe entry.pointee.d_name.0 != CChar(UInt8(ascii: ".")) { return false }
+        }
+        return true
+    }
 }

@@ -49,6 +49,7 @@ struct Fsck: AsyncParsableCommand {
         case .invalid: 78
         case .notFound: 66  // sysexits.h: EX_NOINPUT
         case .unavailable: 75
+        case .corrupt: 3
         default: 1
         }
     }

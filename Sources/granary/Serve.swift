@@ -37,6 +37,7 @@ enum Running {
         let world = World.real
         let directories = try Directories(at: configuration.data)
         let metrics = Metrics()
+        try directories.checkIndexIsThere()
 
         var indexOptions = OrderedStore.Options()
         indexOptions.blockCacheBytes = configuration.blockCacheBytes

@@ -108,7 +108,7 @@ import Testing
         #expect(house.catalog.everything.isEmpty)
     }
 
-    @Test("a key file is made once, mode 0600, and refused when others may read it, it is short or a link")
+    @Test("a key file is made once, mode 0600, and refused when it is damaged, others may read it, it is short or a link")
     func keyFile() async throws {
         try await inFolder { folder in
             let path = "\(folder)/key"
@@ -116,6 +116,15 @@ import Testing
             #expect(key.count == 32 && mode(path) == 0o600)
             #expect(try KeyFile.loadOrCreate(path: path, bytes: 32, world: .real) == key)
             #expect(try await refusal { try KeyFile.loadOrCreate(path: path, bytes: 64, world: .real) }?.code == .invalid)
+            let opened = unsafe fopen(path, "r+b")
+            let file = try #require(unsafe opened)
+            let byte = unsafe fgetc(file)
+            unsafe rewind(file)
+            _ = unsafe fputc(byte ^ 1, file)
+            unsafe fclose(file)
+            #expect(try await refusal { try KeyFile.loadOrCreate(path: path, bytes: 32, world: .real) }?.code == .corrupt)
+            truncate(path, 32)
+            #expect(try KeyFile.loadOrCreate(path: path, bytes: 32, world: .real).dropFirst() == key.dropFirst(), "a key from outside has no check")
             chmod(path, 0o640)
             #expect(try await refusal { try KeyFile.loadOrCreate(path: path, bytes: 32, world: .real) }?.code == .invalid)
             chmod(path, 0o600)

@@ -79,6 +79,21 @@ import Testing
         }
     }
 
+    @Test("a segment whose header a power cut kept from the disk gets one at the next start, and is no damage before", arguments: [false, true])
+    func unwrittenHeader(isShort: Bool) async throws {
+        let fixture = try Fixture()
+        let id = try await fixture.store(pattern(5_000, seed: 1))
+        let later = try fixture.afterCrash()
+        let path = segment(later, 2)
+        let file = try Disk.open(path, O_RDWR | O_CREAT)
+        try Disk.truncate(file, to: isShort ? 0 : 1 << 20)
+        #expect(try await later.blobs.check(segment: 2).map(\.kind) == [.tornTail])
+        let blobs = try later.reopened()
+        _ = try await sealed(blobs)
+        #expect(try await blobs.check(segment: 2) == [])
+        #expect(try await blobs.content(of: id)?.length == 5_000)
+    }
+
     @Test("a damaged header in the newest segment costs that blob only, also when the store goes on after it") func damagedHeader() async throws {
         let fixture = try Fixture()
         var ids: [BlobID] = []

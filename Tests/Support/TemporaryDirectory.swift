@@ -64,7 +64,8 @@ public final class TemporaryDirectory: Sendable {
         return found
     }
 
-    private static func entries(of path: String) -> [String] {
+    /// Names in a directory, `.` and `..` apart.
+    public static func entries(of path: String) -> [String] {
         guard let directory = unsafe opendir(path) else { return [] }
         defer { unsafe closedir(directory) }
         var names: [String] = []
@@ -77,7 +78,8 @@ public final class TemporaryDirectory: Sendable {
         return names
     }
 
-    private static func remove(_ path: String) {
+    /// Removes a directory with all that is in it.
+    public static func remove(_ path: String) {
         for name in entries(of: path) where unsafe unlink("\(path)/\(name)") != 0 { remove("\(path)/\(name)") }
         unsafe rmdir(path)
     }

@@ -62,14 +62,15 @@ class Upload:
         name = f"img/app{self.number % 5}"
         place = f"/v2/{name}/blobs/{digest}"
         if self.session is None or not self.go_on(client, place):
-            self.session, self.told = self.location(client.must([202], "POST", f"/v2/{name}/blobs/uploads/")), 0
-            self.write("session", self.number, self.session)
+            session = self.location(client.must([202], "POST", f"/v2/{name}/blobs/uploads/"))
+            self.write("session", self.number, session)
+            self.session, self.told = session, 0
         step = max(1, len(content) // 5)
         while self.told < len(content):
             piece = content[self.told : self.told + step]
             self.session = self.location(client.must([202], "PATCH", self.session, piece))
+            self.write("told", self.number, self.told + len(piece))
             self.told += len(piece)
-            self.write("told", self.number, self.told)
         self.put(client, [201], place, content, "PUT", self.session + ("&" if "?" in self.session else "?") + "digest=" + digest)
 
     def go_on(self, client, place):
@@ -95,16 +96,16 @@ class Upload:
         known.may_be_there = True
         self.write("intent", self.number, known.digest, place)
         client.must(statuses, *call)
-        known.may_be_absent = False
         self.write("ack", self.number, known.digest, place)
+        known.may_be_absent = False
 
     def delete(self, client, place, *call):
         known = self.places[place]
         known.may_be_absent = True
         self.write("intent-delete", self.number, known.digest, place)
         client.must([200, 204], *call)
-        known.may_be_there = False
         self.write("ack-delete", self.number, known.digest, place)
+        known.may_be_there = False
 
     def generic(self, client, content):
         path = f"load/{self.number % 7}/{self.number}/file.bin"
@@ -161,9 +162,11 @@ class Load:
     def __init__(self, run, server, authorization, ledger):
         self.run, self.server, self.authorization, self.seed, self.ledger = run, server, authorization, run.seed, ledger
         self.lock = threading.Lock()
-        self.number = 0
+        self.number, self.is_deaf = 0, False
 
     def write(self, *words):
+        if self.is_deaf:
+            raise OSError("what is heard after the fault is not believed")
         with self.lock:
             self.ledger.write(" ".join(map(str, words)) + "\n")
             self.ledger.flush()

@@ -9,6 +9,8 @@ class Run:
         self.chance = random.Random(seed)
         # One cycle is one fault: a kill, a cut, a flip, a failed call.
         self.cycles, self.acknowledged, self.sweeps, self.lost, self.failures = 0, 0, 0, 0, []
+        # Of the server, and what its data is on.
+        self.commit, self.file_system = "", ""
         # Figures of one mode alone, by name.
         self.figures = {}
         os.makedirs(folder, exist_ok=True)

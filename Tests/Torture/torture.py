@@ -1,6 +1,6 @@
 """Faults on a real server, again and again, and a judge that knows what was acknowledged.
 
-torture.py --binary GRANARY --folder DIR [--seed S] [--writers N] [MODE[=COUNT]]...
+torture.py --binary GRANARY --folder DIR [--seed S] [--writers N] [--record] [--commit C] [MODE[=COUNT]]...
 
 A mode is a module beside this one: `SHORT`, the count of its short form; `missing()`, why it cannot run here, or None; and `run(run)`. Without
 modes the short form of every one runs. Each has a folder of its own in DIR, with `server.log` and `ledger`, where intents are written before a
@@ -15,10 +15,13 @@ import time
 import traceback
 
 import cuts
+import flips
 import kills
+import ledger
+import surgery
 from run import Run
 
-MODES = {"kills": kills, "cuts": cuts}
+MODES = {"kills": kills, "cuts-ext4": cuts.Cuts("ext4"), "cuts-xfs": cuts.Cuts("xfs"), "flips": flips, "surgery": surgery}
 
 
 def main():
@@ -27,6 +30,8 @@ def main():
     parser.add_argument("--folder", required=True)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--writers", type=int, default=6)
+    parser.add_argument("--record", action="store_true", help="add the totals to docs/reliability-ledger.tsv")
+    parser.add_argument("--commit", default=ledger.commit(), help="of the server, for the ledger; default: the one checked out")
     parser.add_argument("modes", nargs="*", metavar="MODE[=COUNT]", help=f"of {', '.join(MODES)}; default: the short form of each")
     options = parser.parse_args()
     asked = []
@@ -50,7 +55,8 @@ def perform(name, count, options):
         print(f"{name}: SKIPPED: {reason}", flush=True)
         return True
     run = Run(name, options.binary, os.path.join(options.folder, name), options.seed, count, options.writers)
-    run.say(f"seed {run.seed}, count {count}")
+    run.commit, run.file_system = options.commit, ledger.file_system(run.folder)
+    run.say(f"seed {run.seed}, count {count}, commit {run.commit}")
     began = time.monotonic()
     try:
         mode.run(run)
@@ -59,6 +65,8 @@ def perform(name, count, options):
     if not run.is_good():
         show_log(run.folder)
     run.say(f"{'good' if run.is_good() else 'BAD'}: {run.summary()}; {time.monotonic() - began:.0f} s")
+    if options.record:
+        ledger.record(run)
     return run.is_good()
 
 

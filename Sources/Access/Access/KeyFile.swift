@@ -5,10 +5,13 @@ public import Core
 
 /// Files that hold a secret: mode 0600, written whole or not at all, never through a link.
 public enum KeyFile {
-    /// The bytes of the file; a new file with `count` random bytes if there was none. Its folder must exist.
-    /// - Throws: `invalid` when the file has another length or others may read it; `internal` when the system refuses.
+    /// The first bytes of the key's SHA-256 stand behind it. A file without them is one from outside, and is believed.
+    private static let checkBytes = 4
+
+    /// The key in the file; a new one of `count` random bytes if there was none. Its folder must exist.
+    /// - Throws: `invalid` when the file has another length or others may read it; `corrupt` when it is damaged; `internal` when the system refuses.
     public static func loadOrCreate(path: String, bytes count: Int, world: World) throws(RegistryError) -> [UInt8] {
-        if !exists(path) { try write(world.randomBytes(count), to: path) }
+        if !exists(path) { try write(checked(world.randomBytes(count)), to: path) }
         let descriptor = unsafe open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
         guard descriptor >= 0 else { throw failure("open", path) }
         defer { _ = close(descriptor) }
@@ -19,11 +22,21 @@ public enum KeyFile {
         }
         guard status.st_mode & S_IFMT == S_IFREG else { throw refuse("a key file must be a plain file") }
         guard status.st_mode & 0o077 == 0 else { throw refuse("a key file must be readable by its owner only (chmod 600)") }
-        guard status.st_size == count else { throw refuse("a key file has \(count) bytes") }
-        var bytes = [UInt8](repeating: 0, count: count)
-        guard unsafe read(descriptor, &bytes, count) == count else { throw failure("read", path) }
-        return bytes
+        let size = Int(status.st_size)
+        guard size == count || size == count + checkBytes else { throw refuse("a key file has \(count) bytes, or \(checkBytes) more to check them") }
+        var bytes = [UInt8](repeating: 0, count: size)
+        guard unsafe read(descriptor, &bytes, size) == size else { throw failure("read", path) }
+        let key = Array(bytes.prefix(count))
+        guard size == count || bytes == checked(key) else {
+            throw RegistryError(
+                .corrupt, subject: .configuration("key file"),
+                reason: "a key file is damaged: restore it from a backup; without it a new one is made, and what it signed or sealed is void",
+                cause: path)
+        }
+        return key
     }
+
+    private static func checked(_ key: [UInt8]) -> [UInt8] { key + Digest.of(.sha256, key).bytes.prefix(checkBytes) }
 
     public static func exists(_ path: String) -> Bool {
         var status = stat()

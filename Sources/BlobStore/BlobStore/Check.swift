@@ -17,6 +17,14 @@ public struct CheckedPage: Sendable {
 }
 
 extension BlobStore {
+    // MARK: Index
+
+    /// Reads every row of the index, those of others included.
+    /// - Throws: `corrupt` when one cannot be read.
+    public func checkIndex() async throws(RegistryError) {
+        try await pool.run { [index] () throws(RegistryError) in try index.readAll() }
+    }
+
     // MARK: Files
 
     /// Numbers of all segments, in order.
@@ -35,7 +43,10 @@ extension BlobStore {
     private static func check(_ file: OpenFile, _ number: UInt64) throws(RegistryError) -> [Finding] {
         let place = "segment \(number)"
         var findings: [Finding] = []
-        if SegmentHeader(try Disk.read(file, at: 0, count: SegmentHeader.bytes))?.number != number {
+        let header = try Disk.read(file, at: 0, count: SegmentHeader.bytes)
+        if SegmentHeader.isUnwritten(header) {
+            findings.append(Finding(.tornTail, place: place, "its header never reached the disk; the next start writes it"))
+        } else if SegmentHeader(header)?.number != number {
             findings.append(Finding(.segmentHeader, place: place, "its header is damaged; records are found without it"))
         }
         let size = try Disk.status(of: file).size

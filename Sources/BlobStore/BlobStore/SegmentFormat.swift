@@ -125,6 +125,9 @@ struct SegmentHeader: Hashable {
         return writer.bytes
     }
 
+    /// The power failed before the segment was first synced: nothing in it was ever acknowledged.
+    static func isUnwritten(_ bytes: [UInt8]) -> Bool { bytes.allSatisfy { $0 == 0 } }
+
     init?(_ bytes: [UInt8]) {
         guard bytes.count == SegmentHeader.bytes else { return nil }
         var reader = BinaryReader(bytes)

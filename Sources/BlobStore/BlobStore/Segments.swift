@@ -72,8 +72,11 @@ final class Segments: Sendable {
     private func open(_ number: UInt64) throws(RegistryError) -> OpenFile? { try Disk.open(path(number), O_RDWR) }
 
     private func recover(_ number: UInt64, _ file: OpenFile) throws(RegistryError) -> Segment {
-        // Nothing is read by it, so its damage loses nothing; but somebody should look at that disk.
-        if SegmentHeader(try Disk.read(file, at: 0, count: SegmentHeader.bytes))?.number != number {
+        let header = try Disk.read(file, at: 0, count: SegmentHeader.bytes)
+        if SegmentHeader.isUnwritten(header) {
+            try Disk.write(SegmentHeader(number: number, created: world.now()).encoded, to: file, at: 0)
+        } else if SegmentHeader(header)?.number != number {
+            // Nothing is read by it, so its damage loses nothing; but somebody should look at that disk.
             log.error("the header of a segment is damaged; its records are found without it", metadata: ["segment": "\(number)"])
         }
         let usedEnd = try SegmentWalk.usedEnd(of: file)

@@ -31,6 +31,7 @@ final class Database: @unchecked Sendable {
         options = unsafe Database.makeOptions(limits, cache: cache)
         let names = unsafe Database.familyNames(at: path, options: options, wanted: wanted.map(\.name))
         do throws(RegistryError) {
+            try Database.checkManifest(at: path)
             (handle, families) = try unsafe Database.open(path, names, options, isReadOnly: limits.isReadOnly)
         } catch {
             unsafe rocksdb_options_destroy(options)
@@ -112,7 +113,57 @@ final class Database: @unchecked Sendable {
         return (names + wanted).filter { seen.insert($0).inserted }
     }
 
+    // MARK: Damage
+
+    /// Of the files that RocksDB begins with it believes the end, whatever it looks like, and without the first of them it begins anew.
+    private static func checkManifest(at path: String) throws(RegistryError) {
+        let names = LogFile.names(in: path)
+        guard names.contains("CURRENT") else {
+            // A store that was being made when the power failed has neither.
+            guard let left = names.first(where: { $0.hasSuffix(".sst") || $0.hasSuffix(".log") }) else { return }
+            throw damaged("its file CURRENT is missing, but there is \(left)", at: path)
+        }
+        let current = String(decoding: try LogFile.read(path + "/CURRENT"), as: UTF8.self)
+        guard current.hasPrefix("MANIFEST-"), current.hasSuffix("\n"), names.contains(String(current.dropLast())) else {
+            throw damaged("its file CURRENT names no file that is there", at: path)
+        }
+        let manifest = String(current.dropLast())
+        if case .damaged(let at) = try LogFile.state(ofFile: "\(path)/\(manifest)") { throw damaged("byte \(at) of \(manifest)", at: path) }
+    }
+
+    /// Damage in the log of changes, as distinct from an end that a crash left unfinished.
+    private static func checkLogs(at path: String) throws(RegistryError) {
+        for name in LogFile.names(in: path) where name.hasSuffix(".log") {
+            if case .damaged(let at) = try LogFile.state(ofFile: "\(path)/\(name)") {
+                throw damaged("\(name) from byte \(at) on: changes that were acknowledged cannot be read", at: path)
+            }
+        }
+    }
+
+    private static func damaged(_ what: String, at path: String) -> RegistryError {
+        RegistryError(
+            .corrupt, subject: .store, reason: "the index is damaged and was not opened; restore \(path), or that file, from a backup", cause: what)
+    }
+
+    /// A log that does not read to its end is opened only if a crash explains that.
     private static func open(
+        _ path: String, _ names: [String], _ options: OpaquePointer, isReadOnly: Bool
+    ) throws(RegistryError) -> (
+        OpaquePointer, [String: OpaquePointer]
+    ) {
+        unsafe rocksdb_options_set_wal_recovery_mode(options, Int32(rocksdb_absolute_consistency_recovery))
+        do throws(RegistryError) { return try unsafe openOnce(path, names, options, isReadOnly: isReadOnly) } catch {
+            guard error.code == .corrupt else { throw error }
+            try checkLogs(at: path)
+        }
+        unsafe rocksdb_options_set_wal_recovery_mode(options, Int32(rocksdb_point_in_time_recovery))
+        do throws(RegistryError) { return try unsafe openOnce(path, names, options, isReadOnly: isReadOnly) } catch {
+            guard error.code == .corrupt else { throw error }
+            throw damaged(error.cause ?? error.reason, at: path)
+        }
+    }
+
+    private static func openOnce(
         _ path: String, _ names: [String], _ options: OpaquePointer, isReadOnly: Bool
     ) throws(RegistryError) -> (
         OpaquePointer, [String: OpaquePointer]
@@ -235,6 +286,13 @@ final class Database: @unchecked Sendable {
         var failure: UnsafeMutablePointer<CChar>?
         unsafe rocksdb_iter_get_error(iterator, &failure)
         if let failure = unsafe failure { throw Database.error(unsafe Database.take(failure), while: "reading rows") }
+    }
+
+    /// Every row of every family, and with it the checksum of every block that rows are in.
+    func readAll() throws(RegistryError) {
+        for name in families.keys.sorted() {
+            try scan(OrderedStore.Family(name), from: [], upTo: nil, reverse: false) { _, _ in true }
+        }
     }
 
     func takeSnapshot() -> OpaquePointer { unsafe rocksdb_create_snapshot(handle) }

@@ -68,6 +68,10 @@ public final class OrderedStore: OrderedRows, Sendable {
         try opened().scan(family, from: from, upTo: upTo, reverse: reverse, body)
     }
 
+    /// Reads every row there is.
+    /// - Throws: `corrupt` when one cannot be read.
+    public func readAll() throws(RegistryError) { try opened().readAll() }
+
     /// For several reads that must agree. Short-lived: it keeps overwritten rows on disk.
     public func snapshot() throws(RegistryError) -> Snapshot { Snapshot(of: try opened()) }
 

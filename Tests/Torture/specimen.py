@@ -1,0 +1,240 @@
+"""A data directory with every kind of structure in it, and a reader of its bytes that shares no code with the server (docs/internals)."""
+import os
+import random
+import struct
+import time
+
+from oracle import Load, sha256
+from server import Client, Server, administrator, set_up
+
+RECORD_KINDS = {1: "blob", 2: "skip", 3: "index", 5: "chunk", 6: "recipe"}
+
+
+class Span:
+    """Bytes of one structure. `blobs` are damaged by a flip in it; empty: nobody's bytes."""
+
+    def __init__(self, kind, path, start, end, blobs=(), place=""):
+        self.kind, self.path, self.start, self.end, self.blobs, self.place = kind, path, start, end, frozenset(blobs), place
+
+
+class Specimen:
+    """`data` as a server left it: what is in it by address, open sessions, and the spans of its files."""
+
+    def __init__(self, run, data, keeps_old=False):
+        self.run, self.data, self.keeps_old = run, data, keeps_old
+        # Segments as they were before the last uploads, by path.
+        self.old = {}
+        # Address to SHA-256; open sessions' addresses to what they were told to have, and the whole.
+        self.places, self.gone, self.sessions = {}, [], {}
+        self.authorization, self.password = None, None
+
+    def make(self, uploads):
+        server = Server(self.run.binary, self.run.folder, self.data)
+        server.settings = {"segment_bytes_max": 2 << 20, "own_file_bytes_min": 1 << 20, "chunk_delay_seconds": 0, "chunk_bytes_per_second_max": 0,
+                           "sweep_live_percent_min": 100, "sweep_bytes_per_second_max": 0}
+        try:
+            server.start()
+            self.authorization, self.password = set_up(server), server.password
+            with open(os.path.join(self.run.folder, "ledger"), "w") as ledger:
+                self.fill(server, Load(self.run, server, self.authorization, ledger), uploads)
+        finally:
+            server.kill()
+
+    def fill(self, server, load, uploads):
+        load.bytes_max = 3 << 20
+        done = []
+        # Starts in between, because what a start finds in the log of the index it writes into tables.
+        for part in range(4):
+            if part:
+                self.rest(server)
+                server.start()
+            client = Client(server, self.authorization)
+            for _ in range(uploads // 4):
+                done.append(load.next())
+                load.perform(done[-1], client)
+            client.close()
+        self.rest(server)
+        server.start()
+        admin = administrator(server)
+        for _ in range(2):
+            admin.must([200], "POST", "/api/v1/admin/storage-gc", '{"grace_seconds":0}', "application/json")
+        admin.must([200], "POST", "/api/v1/admin/scrub", "{}", "application/json")
+        if self.keeps_old:
+            names = [os.path.join("store", "segments", name) for name in os.listdir(os.path.join(self.data, "store", "segments"))]
+            self.old = {name: self.read(name) for name in names}
+        client = Client(server, self.authorization)
+        for _ in range(4):
+            done.append(load.next())
+            load.perform(done[-1], client)
+        places = [place for upload in done for place in upload.places.values()]
+        self.places = {place.path: place.digest for place in places if place.may_be_there}
+        # Deleted: a part of the index that is lost brings such a one back.
+        self.gone = [place.path for place in places if not place.may_be_there]
+        for path in [path for path in self.places if path.endswith(".whl")]:
+            status, body, _ = client.call("GET", path + ".metadata")
+            if status == 200:
+                self.places[path + ".metadata"] = sha256(body)
+        for number in range(4):
+            self.begin(client, number)
+        code = server.end()
+        if code != 0:
+            raise RuntimeError(f"the server ended with {code}")
+
+    @staticmethod
+    def rest(server):
+        """Until nothing waits to be cut up; then a clean end."""
+        admin = administrator(server)
+        for _ in range(200):
+            _, text, _ = admin.call("GET", "/metrics")
+            if b"granary_chunk_waiting_blobs 0" in text:
+                break
+            time.sleep(0.05)
+        time.sleep(0.2)
+        server.end()
+
+    def begin(self, client, number):
+        """A session that was told to have the first half; of every other one that half came in two ranges, the second first."""
+        content = random.Random(f"{self.run.seed}/session/{number}").randbytes(300_000)
+        name = f"img/open{number}"
+        address = client.must([202], "POST", f"/v2/{name}/blobs/uploads/").getheader("Location")
+        address = "/" + address.split("/", 3)[3] if not address.startswith("/") else address
+        client.must([202], "PATCH", address, content[:150_000])
+        self.sessions[address] = (name, content)
+
+    # MARK: Bytes
+
+    def spans(self):
+        living = set(self.places.values())
+        found = []
+        recipes = self.recipes()
+        by_chunk = {}
+        for blob, chunks in recipes.items():
+            for chunk in chunks:
+                by_chunk.setdefault(chunk, set()).add(blob)
+        segments = os.path.join(self.data, "store", "segments")
+        for name in sorted(os.listdir(segments)):
+            found += segment_spans(os.path.join("store", "segments", name), self.read("store", "segments", name), living, recipes, by_chunk)
+        for folder, _, names in os.walk(os.path.join(self.data, "store", "blobs")):
+            for name in names:
+                path = os.path.relpath(os.path.join(folder, name), self.data)
+                size = os.path.getsize(os.path.join(folder, name))
+                length = own_file_length(size)
+                blobs = {name} & living
+                found.append(Span("own-file data", path, 0, length, blobs))
+                found.append(Span("own-file table", path, length, size - 64, blobs))
+                found.append(Span("own-file end", path, size - 64, size, blobs))
+        for folder, kind in (("index", index_kind), ("keys", lambda name: "key " + name), ("store/uploads", lambda name: "upload " + name[-4:]),
+                             ("store", lambda name: name), ("", lambda name: name)):
+            path = os.path.join(self.data, folder)
+            for name in sorted(os.listdir(path)):
+                size = os.path.getsize(os.path.join(path, name))
+                if name.endswith(".sst"):
+                    found += table_spans(os.path.join(folder, name), self.read(folder, name))
+                elif os.path.isfile(os.path.join(path, name)) and size:
+                    found.append(Span(kind(name), os.path.join(folder, name), 0, size, place=name))
+        return found
+
+    def read(self, *names):
+        with open(os.path.join(self.data, *names), "rb") as f:
+            return f.read()
+
+    def recipes(self):
+        """Of each blob in chunks the chunks, by the last recipe there is."""
+        found = {}
+        segments = os.path.join(self.data, "store", "segments")
+        for name in sorted(os.listdir(segments)):
+            content = self.read("store", "segments", name)
+            for kind, at, length, digest in records(content):
+                if kind == "recipe":
+                    body = content[at + 64 : at + 64 + length]
+                    count = struct.unpack_from(">I", body, 4)[0]
+                    found[digest] = [body[16 + 36 * i : 48 + 36 * i].hex() for i in range(count)]
+        return found
+
+
+def records(content):
+    """Kind, offset, L and SHA-256 of each."""
+    at = 64
+    while content[at : at + 4] == b"GRec":
+        kind, length = RECORD_KINDS[content[at + 5]], struct.unpack_from(">q", content, at + 16)[0]
+        yield kind, at, length, content[at + 24 : at + 56].hex()
+        at += footprint(length)
+
+
+def table_bytes(length):
+    return 4 * -(-length // (1 << 20))
+
+
+def footprint(length):
+    return (64 + length + table_bytes(length) + 63) & ~63
+
+
+def own_file_length(size):
+    rest = size - 64
+    return rest - 4 * -(-rest // ((1 << 20) + 4))
+
+
+def index_kind(name):
+    return "wal" if name.endswith(".log") else name.split("-")[0]
+
+
+def table_spans(path, content):
+    """A table of RocksDB: blocks of rows, filters, indexes and what describes them, footer; each block with 5 bytes behind it."""
+    meta = block_entries(content, *handle(content, len(content) - 52)[:2])
+    at = handle(meta[b"rocksdb.properties"], 0)
+    properties = block_entries(content, *at[:2])
+    sizes = [varint(properties[b"rocksdb." + name], 0)[0] for name in (b"data.size", b"filter.size")]
+    bounds = [0, sizes[0], sum(sizes), at[0], len(content)]
+    kinds = ("rows", "filter", "index", "end")
+    return [Span(f"sst {kind}", path, start, end, place=path) for kind, start, end in zip(kinds, bounds, bounds[1:]) if end > start]
+
+
+def varint(content, at):
+    value = shift = 0
+    while True:
+        byte = content[at]
+        value, shift, at = value | (byte & 127) << shift, shift + 7, at + 1
+        if byte < 128:
+            return value, at
+
+
+def handle(content, at):
+    offset, at = varint(content, at)
+    size, at = varint(content, at)
+    return offset, size, at
+
+
+def block_entries(content, offset, size):
+    """Keys and values of a block that is not compressed: each key begins like the one before it."""
+    block = content[offset : offset + size]
+    end = size - 4 - 4 * struct.unpack_from("<I", block, size - 4)[0]
+    at, key, entries = 0, b"", {}
+    while at < end:
+        shared, at = varint(block, at)
+        rest, at = varint(block, at)
+        length, at = varint(block, at)
+        key = key[:shared] + block[at : at + rest]
+        entries[key] = block[at + rest : at + rest + length]
+        at += rest + length
+    return entries
+
+
+def segment_spans(path, content, living, recipes, by_chunk):
+    name = "segment " + str(int(os.path.basename(path)[:16], 16))
+    found = [Span("segment header", path, 0, 64, place=name)]
+    end = 64
+    for kind, at, length, digest in records(content):
+        end = at + footprint(length)
+        table = at + 64 + length
+        # A blob that is kept in chunks has no need of a whole record that was left of it.
+        blobs = {"blob": {digest} & living - recipes.keys(), "recipe": {digest} & living, "chunk": by_chunk.get(digest, set()) & living}.get(kind, set())
+        word = kind if blobs or kind == "index" else f"dead {kind}"
+        found.append(Span(f"{word} header", path, at, at + 64, blobs, name))
+        found.append(Span(f"{word} data", path, at + 64, table, blobs, name))
+        found.append(Span(f"{word} table", path, table, table + table_bytes(length), blobs, name))
+        found.append(Span("padding", path, table + table_bytes(length), end, (), name))
+    if content[end : end + 7] == b"GRASEAL":
+        found.append(Span("trailer", path, end, end + 64, (), name))
+        end += 64
+    found.append(Span("allocated", path, end, len(content), (), name))
+    return [span for span in found if span.end > span.start]
