@@ -12,9 +12,9 @@ import subprocess
 import time
 
 import machine
-from kills import finish
+from kills import draw, finish
 from oracle import Load, judge
-from server import SEGMENT_BYTES, Client, Server, set_up
+from server import Client, Server, set_up
 
 SHORT = 16
 ROUND_BYTES = 4 << 20
@@ -47,21 +47,6 @@ class Cuts:
                     server.kill()
             finally:
                 disk.remove()
-
-
-def draw(chance):
-    """Settings of one start: sealing, chunking and the sweep all happen with some."""
-    return {
-        "segment_bytes_max": chance.choice([1 << 20, 2 << 20, 8 << 20, SEGMENT_BYTES]),
-        "own_file_bytes_min": chance.choice([1 << 20, 2 << 20, 8 << 20]),
-        "chunking": chance.choice(["true", "true", "false"]),
-        "chunk_delay_seconds": 0,
-        "chunk_bytes_per_second_max": 0,
-        "sweep_live_percent_min": chance.choice([30, 50, 90]),
-        "sweep_bytes_per_second_max": 0,
-        "block_cache_bytes": chance.choice([1 << 20, 32 << 20]),
-        "strict_reads": chance.choice(["true", "false"]),
-    }
 
 
 def torture(run, disk, server, rounds):

@@ -273,12 +273,13 @@ class Batch(Trial):
     def look_for_others(self, flips, findings, seen, finished):
         """What is whole is given, and not called damaged."""
         damaged = frozenset().union(*(flip.span.blobs for flip in flips))
+        living = set(self.specimen.places.values())
         for mode, answers in seen.items():
             for path, answer in answers.items():
                 if self.specimen.places[path] not in damaged and answer != "right":
                     self.run.lose(f"{path} is {answer} in {mode} mode; flips: {'; '.join(map(str, flips))}")
         for each in findings:
-            if each["damage"] and "blob" in each and each["blob"].split(":")[-1] not in damaged:
+            if each["damage"] and "blob" in each and each["blob"].split(":")[-1] in living - damaged:
                 self.fail(flips, f"fsck names what is whole: {each}")
         flipped = {session_of(flip.span.path) for flip in flips if "upload" in flip.span.kind}
         for address in self.specimen.sessions:

@@ -1,13 +1,13 @@
 """SIGKILL at random instants under a mixed load; what was acknowledged must be there, byte for byte, without any repair.
 
-Each round ends with SIGKILL, a restart on the same data, and a look at everything the round began: what was acknowledged must be whole, the rest
+Each round ends with SIGKILL, a restart on the same data with settings drawn anew, and a look at everything the round began: what was acknowledged must be whole, the rest
 whole or absent; and what was not acknowledged is sent again and must succeed. The last round looks at everything once more; then two sweeps
 must leave no blob that nothing names, no file without a row, and a store that is not much larger than what lives in it.
 """
 import os
 
 from oracle import Load, judge, leaks
-from server import Client, Server, set_up
+from server import SEGMENT_BYTES, Client, Server, set_up
 
 SHORT = 30
 ROUND_BYTES = 16 << 20
@@ -26,6 +26,21 @@ def run(run):
         server.kill()
 
 
+def draw(chance):
+    """Settings of one start: sealing, chunking and the sweep all happen with some."""
+    return {
+        "segment_bytes_max": chance.choice([1 << 20, 2 << 20, 8 << 20, SEGMENT_BYTES]),
+        "own_file_bytes_min": chance.choice([1 << 20, 2 << 20, 8 << 20]),
+        "chunking": chance.choice(["true", "true", "false"]),
+        "chunk_delay_seconds": 0,
+        "chunk_bytes_per_second_max": 0,
+        "sweep_live_percent_min": chance.choice([30, 50, 90]),
+        "sweep_bytes_per_second_max": 0,
+        "block_cache_bytes": chance.choice([1 << 20, 32 << 20]),
+        "strict_reads": chance.choice(["true", "false"]),
+    }
+
+
 def torture(run, server):
     server.start()
     authorization = set_up(server)
@@ -35,6 +50,7 @@ def torture(run, server):
         while run.cycles < run.count and not run.failures:
             begun = load.round(run.writers, run.chance.uniform(0, ROUND_BYTES), run.chance.uniform(0, 0.05), server.kill)
             run.cycles += 1
+            server.settings = draw(run.chance)
             slowest = max(slowest, server.start())
             cut = sum(not upload.acked for upload in begun)
             client = Client(server, authorization)

@@ -55,10 +55,8 @@ class Specimen:
             client.close()
         self.rest(server)
         server.start()
-        admin = administrator(server)
-        for _ in range(2):
-            admin.must([200], "POST", "/api/v1/admin/storage-gc", '{"grace_seconds":0}', "application/json")
-        admin.must([200], "POST", "/api/v1/admin/scrub", "{}", "application/json")
+        self.sweep(server)
+        administrator(server).must([200], "POST", "/api/v1/admin/scrub", "{}", "application/json")
         if self.keeps_old:
             names = [os.path.join("store", "segments", name) for name in os.listdir(os.path.join(self.data, "store", "segments"))]
             self.old = {name: self.read(name) for name in names}
@@ -66,6 +64,7 @@ class Specimen:
         for _ in range(4):
             done.append(load.next())
             load.perform(done[-1], client)
+        self.sweep(server)
         places = [place for upload in done for place in upload.places.values()]
         self.places = {place.path: place.digest for place in places if place.may_be_there}
         # Deleted: a part of the index that is lost brings such a one back.
@@ -79,6 +78,12 @@ class Specimen:
         code = server.end()
         if code != 0:
             raise RuntimeError(f"the server ended with {code}")
+
+    @staticmethod
+    def sweep(server):
+        """So that little is left that nothing names."""
+        for _ in range(2):
+            administrator(server).must([200], "POST", "/api/v1/admin/storage-gc", '{"grace_seconds":0}', "application/json")
 
     @staticmethod
     def rest(server):
@@ -120,9 +125,10 @@ class Specimen:
                 size = os.path.getsize(os.path.join(folder, name))
                 length = own_file_length(size)
                 blobs = {name} & living
-                found.append(Span("own-file data", path, 0, length, blobs))
-                found.append(Span("own-file table", path, length, size - 64, blobs))
-                found.append(Span("own-file end", path, size - 64, size, blobs))
+                word = "own-file" if blobs else "dead own-file"
+                found.append(Span(f"{word} data", path, 0, length, blobs))
+                found.append(Span(f"{word} table", path, length, size - 64, blobs))
+                found.append(Span(f"{word} end", path, size - 64, size, blobs))
         for folder, kind in (("index", index_kind), ("keys", lambda name: "key " + name), ("store/uploads", lambda name: "upload " + name[-4:]),
                              ("store", lambda name: name), ("", lambda name: name)):
             path = os.path.join(self.data, folder)
