@@ -1,6 +1,6 @@
 """What versions of one thing take when they are stored together: Granary, plain files, restic, borg, casync, on the same bytes.
 
-dedup.py BINARY SCRATCH NAME FILE... [-- NAME FILE...]...
+dedup.py BINARY SCRATCH [NAME FILE... [-- NAME FILE...]]; without files, the sets of datasets.py.
 
 Each set of files is put into a fresh Granary in the order given, as generic artifacts; its chunker runs without delay and limit. Bytes are
 those of the store's segments and own files as the disk has them, after a restart (a segment in use is allocated in steps; what it does not use is
@@ -9,7 +9,7 @@ its default.
 """
 import os, shutil, subprocess, sys, time
 
-import servers
+import datasets, servers
 
 
 def tree_bytes(*paths):
@@ -133,24 +133,28 @@ def zstd(scratch, files):
     return total, "each file by itself"
 
 
+PEERS = (zstd, None, restic, borg, casync)
+
+
 def measure(binary, scratch, name, files):
-    raw = sum(os.path.getsize(path) for path in files)
-    print(f"\n{name}: {len(files)} files, {raw / 1e6:.1f} MB\n")
-    print("| stored by | MB | % of raw | |\n|---|---|---|---|")
-    print(f"| plain files | {raw / 1e6:.1f} | 100 | |")
-    for tool in (zstd, granary, restic, borg, casync):
-        if tool is not granary and not shutil.which(tool.__name__):
-            print(f"| {tool.__name__} | | | not on this machine |")
+    """One line: what each stored, in percent of the raw bytes."""
+    raw, cells, notes = sum(os.path.getsize(path) for path in files), [], []
+    for tool in PEERS:
+        word = tool.__name__ if tool else "granary"
+        if tool and not shutil.which(word):
+            cells.append("not here")
             continue
-        folder = f"{scratch}/{name}-{tool.__name__}"
+        folder = f"{scratch}/store-{word}"
         os.makedirs(folder)
         try:
-            stored, note = tool(binary, folder, files) if tool is granary else tool(folder, files)
+            stored, note = tool(folder, files) if tool else granary(binary, folder, files)
+            cells.append(f"{100 * stored / raw:.1f}" if tool else f"**{100 * stored / raw:.1f}**")
+            notes += [] if tool else [note]
         except Failed as failure:
-            print(f"| {tool.__name__} | | | {failure} |", flush=True)
-            continue
-        print(f"| {tool.__name__} | {stored / 1e6:.1f} | {100 * stored / raw:.1f} | {note} |", flush=True)
-        shutil.rmtree(folder)
+            cells.append("failed")
+            notes.append(str(failure))
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"| {name} | {len(files)} | {raw / 1e6:.1f} | {' | '.join(cells)} | {'; '.join(notes)} |", flush=True)
 
 
 def main():
@@ -159,12 +163,15 @@ def main():
     for word in rest + ["--"]:
         if word == "--":
             if current:
-                sets.append(current)
+                sets.append((current[0], current[1:]))
             current = []
         else:
             current.append(word)
-    for name, *files in sets:
+    print("Percent of the raw bytes.\n\n| | files | MB | zstd, each file | Granary | restic | borg | casync | Granary's work |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    for name, files in sets or datasets.all_sets(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), scratch):
         measure(binary, scratch, name, files)
 
 
-main()
+if __name__ == "__main__":
+    main()

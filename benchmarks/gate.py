@@ -27,6 +27,8 @@ class Reading:
 
     @staticmethod
     def of(cost, units):
+        if not units:
+            raise SystemExit(f"nothing was answered: {cost}")
         return Reading(units / cost["seconds"], cost["cpu"] / units * 1e6, cost["cpu"] / cost["seconds"],
                        cost["system"] / cost["cpu"] if cost["cpu"] else 0, cost["generator"] / cost["seconds"],
                        cost["others"] / cost["seconds"], cost.get("p99", 0))

@@ -3,9 +3,9 @@ import argparse, os, platform, subprocess, time
 
 import table
 from gate import Bench
-from rows import connections, flushes, hashing, instructions, memory, pages, reads, uploads
+from rows import connections, flushes, hashing, instructions, memory, pages, reads, store, uploads
 
-ROWS = [row for module in (instructions, reads, pages, uploads, hashing, flushes, memory, connections) for row in module.ROWS]
+ROWS = [row for module in (instructions, reads, pages, uploads, hashing, flushes, memory, connections, store) for row in module.ROWS]
 
 
 def chosen(names):

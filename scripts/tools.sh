@@ -21,7 +21,7 @@ ensure_python_tools() {
 }
 
 # What benchmarks use of Python's: a peer for index pages, and what draws the plot. Without them both are left out.
-bench_packages=(matplotlib 'pypiserver[cache]' waitress)
+bench_packages=(matplotlib 'pypiserver[cache]' gevent setuptools wheel)
 bench_python=$system_python
 
 ensure_bench_python() {

@@ -1,0 +1,38 @@
+"""What the store does by itself: cutting into chunks, two builds stored together, a restart on a million assets."""
+import os, shutil, statistics
+
+import datasets, dedup, fastcdc, restart
+from gate import Result, Row, quartiles
+
+
+def cutting(bench):
+    results = []
+    for (average, _), rounds in fastcdc.measure(os.path.dirname(bench.here), bench.folder("fastcdc")).items():
+        ratios = [hashed / cut for cut, _, _, hashed in rounds]
+        per = statistics.median(cut for cut, *_ in rounds) / (256 << 20) * 1e9
+        results.append(Result("fastcdc", "FastCDC beside SHA-256, same bytes in one process", f"speed, chunks of {average} KiB", statistics.median(ratios), "x",
+                              *quartiles(ratios), at_least=1.5, bottleneck="one dependent chain of shifts and table reads", detail=f"{per:.2f} CPU s/GB",
+                              rounds=len(ratios)))
+    return results
+
+
+def builds(bench):
+    folder = bench.folder("builds")
+    files = datasets.two_builds(os.path.dirname(bench.here), folder)
+    raw = sum(os.path.getsize(path) for path in files)
+    stored, note = dedup.granary(bench.binary, folder, files)
+    shutil.rmtree(folder)
+    return [Result("builds", "two CI builds as plain tar, stored of raw", "stored / raw", stored / raw, "x", at_most=0.15, bottleneck="content",
+                   detail=f"{stored / 1e6:.1f} of {raw / 1e6:.1f} MB; {note}")]
+
+
+def start(bench):
+    folder = bench.folder("restart")
+    took, there, resident = restart.measure(bench.binary, folder, bench.here, 1_000_000, min(bench.rounds, 5), say=lambda _: None)
+    shutil.rmtree(folder)
+    return [Result("restart", "restart", f"to the first answer, {there:,} assets", statistics.median(took), "s", *quartiles(took),
+                   detail=f"{max(resident):.0f} MiB resident then", rounds=len(took))]
+
+
+ROWS = [Row("fastcdc", "FastCDC beside SHA-256", cutting, 0.4), Row("builds", "two CI builds as plain tar, stored of raw", builds, 1),
+        Row("restart", "restart with a million assets", start, 2)]
