@@ -1,5 +1,5 @@
 """The gates of the design, measured beside their peers in one run: a table, its figures as JSON, and a plot. See `benchmarks/gates --help`."""
-import argparse, os, platform, subprocess, time
+import argparse, os, platform, signal, subprocess, sys, time
 
 import table
 from gate import Bench
@@ -24,13 +24,14 @@ def main():
                                      epilog="rows:\n" + "\n".join(f"  {row.name:<18}{row.title}" for row in ROWS))
     parser.add_argument("rows", nargs="*", metavar="ROW", help="a row's name, or the beginning of several; default: all")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--commit", help="what the server was built from, when SERVER_BINARY names one; default: this tree")
     parser.add_argument("--out", required=True, help="folder for gates.md, gates.json, gates.svg")
     for name in ("granary", "scratch"):
         parser.add_argument(f"--{name}", required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
     rows = chosen(options.rows)
     bench = Bench(options.granary, options.scratch, options.out, os.path.dirname(os.path.abspath(__file__)), options.rounds)
-    commit = subprocess.run(["git", "-C", bench.here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = options.commit or subprocess.run(["git", "-C", bench.here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     about = {"commit": commit, "rounds": options.rounds, "cores": os.cpu_count(), "kernel": platform.release(), "load_before": os.getloadavg()[0],
              "began": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
     bench.say(f"{len(rows)} rows, {options.rounds} rounds, about {sum(row.minutes for row in rows) * options.rounds / 9:.0f} minutes; "
@@ -43,6 +44,8 @@ def main():
             try:
                 found = row.run(bench)
             except SystemExit as failure:  # the other rows are measured all the same
+                if failure.code == 143:
+                    raise
                 failed.append(row.name)
                 bench.say(f"  FAILED: {failure}")
                 continue
@@ -62,4 +65,6 @@ def main():
         raise SystemExit(1)
 
 
+# Asked to end, it ends what it started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 main()

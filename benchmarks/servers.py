@@ -13,17 +13,23 @@ class Server:
         self.name, self.port, self.log = name, port, log
         self.process = subprocess.Popen(command, stdout=open(log, "ab"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env,
                                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES, MOST_FILES)))
+        try:
+            self.wait(patience)
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self, patience):
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=patience)
                 connection.request("GET", "/livez")
                 connection.getresponse().read()
                 return
             except OSError:
                 time.sleep(0.02)
-        self.stop()
-        raise SystemExit(f"{name} does not answer; its log: {log}")
+        raise SystemExit(f"{self.name} does not answer; its log: {self.log}")
 
     def pids(self):
         found = [self.process.pid]
@@ -49,7 +55,12 @@ class Server:
         return int(re.search(rf"^{field}:\s+(\d+) kB", text, re.M).group(1)) / 1024
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
+        # The family too: what traces a server waits for it, and ends for nobody.
+        for pid in reversed(self.pids() if self.process.poll() is None else []):
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:

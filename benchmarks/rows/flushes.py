@@ -1,5 +1,5 @@
 """How often an upload makes the disk flush: calls that ask for one, counted by strace, which lets every other call run at full speed."""
-import os, re, signal
+import re
 
 import servers
 from gate import Result, Row
@@ -32,9 +32,7 @@ def per_upload(bench, case, connections, size, seconds):
         cost = upload(bench, server, mode, path, connections, seconds, size, "counted")
         return (flushes() - before) / cost["requests"], (device_flushes() - device) / cost["requests"], cost["requests"]
     finally:
-        # strace itself waits for its child.
-        os.kill(server.pids()[1], signal.SIGTERM)
-        server.process.wait(60)
+        server.stop()
         servers.wipe(f"{folder}/granary", f"{folder}/registry")
 
 

@@ -38,7 +38,7 @@ def targets(bench, folder):
 
 
 def loads(bench, size, connections, seconds, cases=("push", "docker-registry", "PUT", "nginx PUT"), bytes_max=BYTES_MAX):
-    """Every load meets an empty store, whose server has taken a few uploads before the clock starts."""
+    """Every load meets an empty store, whose server has taken a few uploads before the clock starts, unless one says enough by itself."""
     folder = bench.folder("uploads")
 
     def load(case):
@@ -47,8 +47,10 @@ def loads(bench, size, connections, seconds, cases=("push", "docker-registry", "
         def one(number):
             server = start()
             try:
-                upload(bench, server, mode, path, connections, 0.2, size, "first", bytes_max // 8)
-                return Reading.of(cost := upload(bench, server, mode, path, connections, seconds, size, f"r{number}", bytes_max), cost["requests"])
+                if size < bytes_max // 8:
+                    upload(bench, server, mode, path, connections, 0.2, size, "first", bytes_max // 8)
+                cost = upload(bench, server, mode, path, connections, seconds, size, f"r{number}", bytes_max)
+                return Reading.of(cost, cost["requests"])
             finally:
                 server.stop()
                 servers.wipe(data)
