@@ -141,7 +141,7 @@ let package = Package(
                 "Core", "Parsing", "Catalog", "FrontendKit", "Registry", "AdminAPI", "TestHouse", "TestSupport", "Server", "Access", "Outbound",
                 .nioCore, .httpTypes, .logging,
             ], beside: ["rest-facts.json"]),
-        tests("BuiltInTests", ["BuiltIn", "Core", "FrontendKit", "TestSupport", .httpTypes]),
+        tests("BuiltInTests", ["BuiltIn", "Core", "FrontendKit", "Parsing", "TestHouse", "TestSupport", .httpTypes]),
         tests("ServerTests", ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .httpTypes, .logging, .crypto]),
         tests("GranaryTests", ["granary", "Core", "OrderedStore", "Parsing", "TestHouse", "TestSupport", .httpTypes, .logging]),
         tests("TidyTests", [], beside: ["ratchet.txt"]),

@@ -145,7 +145,9 @@ def call(server, method, path, body=None, content_type="application/json"):
 
 
 def make_repository(server, key, form, is_public=True):
-    call(server, "POST", "/api/v1/repositories", {"key": key, "name": key, "format": form, "repo_type": "local", "is_public": is_public})
+    # Without trash: what is deleted here is to go.
+    about = {"key": key, "name": key, "format": form, "repo_type": "local", "is_public": is_public, "trash_days": 0}
+    call(server, "POST", "/api/v1/repositories", about)
 
 
 def push_blob(server, repository, digest, body):

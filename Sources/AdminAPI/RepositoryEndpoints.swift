@@ -38,7 +38,7 @@ enum RepositoryEndpoints {
             let repository = try await call.registry.listed(try call.repositoryKey(), by: call.caller)
             let usage = try await call.registry.catalog.usage(of: repository.id)
             let survey = try await call.registry.storageSurvey.current()
-            return RepositoryStorageStatsResponse(repository, logical: usage.bytes, survey)
+            return RepositoryStorageStatsResponse(repository, usage, survey)
         },
         .json(.get, "/api/v1/repositories/{key}/cache-ttl", "get_cache_ttl", "repositories", .optional) {
             (call, _: Nothing) throws(RegistryError) -> CacheTtlResponse in
@@ -108,6 +108,7 @@ enum RepositoryEndpoints {
     private static func response(_ repository: Repository, _ call: Call) async throws(RegistryError) -> RepositoryResponse {
         RepositoryResponse(
             repository, used: try await call.registry.catalog.usage(of: repository.id).bytes,
+            trash_days: call.registry.trashDays(of: repository),
             deployMember: try await call.registry.deployMemberKey(of: repository, for: call.caller),
             sharedNames: call.registry.sharedNames(of: repository))
     }
@@ -140,6 +141,8 @@ struct CreateRepositoryRequest: Codable, Sendable {
     let cache_overwrite: String?
     let upstream_immutable: Bool?
     let upstream_checksums: String?
+    /// Ours: how long what is deleted can be restored; 0: it cannot.
+    let trash_days: Int64?
 
     struct MemberRequest: Codable, Sendable {
         let repo_key: String
@@ -176,6 +179,7 @@ struct CreateRepositoryRequest: Codable, Sendable {
         draft.settings.merge(apt) { $1 }
         if let upstream_immutable { draft.settings["upstream_immutable"] = upstream_immutable ? "" : "false" }
         if let upstream_checksums { draft.settings["upstream_checksums"] = upstream_checksums }
+        if let trash_days { draft.settings["trash_days"] = trash_days < 0 ? "" : String(trash_days) }
         for (name, value) in cacheSettings(
             bytesMax: cache_bytes_max, idleSeconds: cache_idle_seconds, entryBytesMax: cache_entry_bytes_max, overwrite: cache_overwrite)
         {
@@ -221,6 +225,8 @@ struct UpdateRepositoryRequest: Codable, Sendable {
     let cache_overwrite: String?
     let upstream_immutable: Bool?
     let upstream_checksums: String?
+    /// Ours: how long what is deleted can be restored; 0: it cannot.
+    let trash_days: Int64?
 
     func draft() throws(RegistryError) -> RepositoryDraft {
         try refuseUnserved(promotion_only: promotion_only, versioning_enabled: versioning_enabled, storage_backend: nil)
@@ -243,6 +249,7 @@ struct UpdateRepositoryRequest: Codable, Sendable {
         draft.settings.merge(apt) { $1 }
         if let upstream_immutable { draft.settings["upstream_immutable"] = upstream_immutable ? "" : "false" }
         if let upstream_checksums { draft.settings["upstream_checksums"] = upstream_checksums }
+        if let trash_days { draft.settings["trash_days"] = trash_days < 0 ? "" : String(trash_days) }
         for (name, value) in cacheSettings(
             bytesMax: cache_bytes_max, idleSeconds: cache_idle_seconds, entryBytesMax: cache_entry_bytes_max, overwrite: cache_overwrite)
         {
@@ -270,8 +277,10 @@ struct RepositoryResponse: Codable, Sendable {
     let cache_overwrite: String?
     let upstream_immutable: Bool?
     let upstream_checksums: String?
+    /// Ours: how long what is deleted can be restored; 0: it cannot.
+    let trash_days: Int64?
 
-    init(_ repository: Repository, used: Int64, deployMember: RepositoryKey?, sharedNames: [String]) {
+    init(_ repository: Repository, used: Int64, trash_days: Int64, deployMember: RepositoryKey?, sharedNames: [String]) {
         id = repository.id.description
         key = repository.key.text
         name = repository.name
@@ -297,6 +306,7 @@ struct RepositoryResponse: Codable, Sendable {
         cache_overwrite = repository.settings["cache_overwrite"]
         upstream_immutable = repository.settings["upstream_immutable"].map { $0 == "true" }
         upstream_checksums = repository.settings["upstream_checksums"]
+        self.trash_days = trash_days
         created_at = repository.created.description
         updated_at = repository.updated.description
         deploy_member_key = deployMember?.text

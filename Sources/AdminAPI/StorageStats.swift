@@ -18,13 +18,18 @@ struct RepositoryStorageStatsResponse: Codable, Sendable {
     let blob_count: Int64
     let dedup_scope: String
     let instance_unique_bytes: Int64?
-    /// Of everything but `logical_bytes`.
+    /// Ours: what the trash holds, and what only the trash keeps on the disk; in no other figure.
+    let trash_logical_bytes, trash_physical_bytes: Int64
+    /// Of everything but the logical bytes.
     let computed_at: String?
 
-    init(_ repository: Repository, logical: Int64, _ survey: StorageSurvey.Result) {
+    init(_ repository: Repository, _ usage: Usage, _ survey: StorageSurvey.Result) {
         let footprint = survey.footprints[repository.id] ?? Footprint()
         repository_key = repository.key.text
+        let logical = usage.bytes
         logical_bytes = logical
+        trash_logical_bytes = usage.trashBytes
+        trash_physical_bytes = survey.trash[repository.id]?.storedBytes ?? 0
         physical_bytes = footprint.storedBytes
         unique_bytes = footprint.bytes
         shared_bytes = nil

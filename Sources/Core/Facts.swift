@@ -260,6 +260,8 @@ public enum Mutation: Sendable {
     case putAsset(AssetDraft, overwrite: Overwrite)
     /// Leaves a tombstone if the asset was put with `overwrite: .never`. `notFound` when there is none.
     case deleteAsset(AssetPath)
+    /// The same of what was only put down on the way to somewhere else: it leaves no tombstone and is not kept in the trash.
+    case discardAsset(AssetPath)
     /// `notFound` when there is no such version: a tag never dangles.
     case putTag(PackageName, TagName, VersionName)
     /// `notFound` when there is none.

@@ -122,10 +122,7 @@ extension Registry {
                 mutations += sidecars.map { .deleteAsset($0.path) }
             }
         }
-        try await catalog.apply(
-            Change(
-                actor: origin.caller.actor, at: world.now(), requestID: origin.requestID,
-                parts: [.edit(authorized.repository.id, Edit(mutations: mutations))]))
+        try await catalog.apply(change(authorized.repository, Edit(mutations: mutations), by: origin.caller.actor, origin.requestID))
     }
 
     // MARK: Resumable uploads of the REST API

@@ -78,7 +78,7 @@ private struct ViewFollower: Follower {
             switch touched {
             case .repository(let repository): views.forget(repository, package: nil)
             case .package(let repository, let package): views.forget(repository, package: package)
-            case .asset, .tag, .record, .verdict, .learned: break
+            case .asset, .tag, .record, .verdict, .learned, .trash: break
             }
         }
         return []
@@ -95,15 +95,18 @@ public final class StorageCounters: Follower {
         public var bytes: Int64
         public var uploads: Int64
         public var deletions: Int64
-        public init(assets: Int64 = 0, bytes: Int64 = 0, uploads: Int64 = 0, deletions: Int64 = 0) {
+        /// Logical bytes that can be restored; in no other figure.
+        public var trashBytes: Int64
+        public init(assets: Int64 = 0, bytes: Int64 = 0, uploads: Int64 = 0, deletions: Int64 = 0, trashBytes: Int64 = 0) {
             self.assets = assets
             self.bytes = bytes
             self.uploads = uploads
             self.deletions = deletions
+            self.trashBytes = trashBytes
         }
     }
 
-    private static let formatNumber: UInt8 = 1
+    private static let formatNumber: UInt8 = 2
     private static let id = "storage-counters"
     private let catalog: any Catalog
     private let totals = Mutex(Totals())
@@ -123,9 +126,11 @@ public final class StorageCounters: Follower {
     private func kept() async throws(RegistryError) -> Totals {
         guard let record = try await catalog.record(.setting, id: StorageCounters.id) else { return Totals() }
         var reader = BinaryReader(record.value)
-        guard try reader.readUInt8() == StorageCounters.formatNumber else { return Totals() }
+        let format = try reader.readUInt8()
+        guard (1...StorageCounters.formatNumber).contains(format) else { return Totals() }
         return Totals(
-            assets: try reader.readInt64(), bytes: try reader.readInt64(), uploads: try reader.readInt64(), deletions: try reader.readInt64())
+            assets: try reader.readInt64(), bytes: try reader.readInt64(), uploads: try reader.readInt64(), deletions: try reader.readInt64(),
+            trashBytes: format == 1 ? 0 : try reader.readInt64())
     }
 
     public func take(_ entries: [LogEntry]) async throws(RegistryError) -> [Change.Part] {
@@ -137,30 +142,38 @@ public final class StorageCounters: Follower {
             if blob == nil { next.deletions += 1 } else { next.uploads += 1 }
         }
         // A deleted repository takes its assets along without an entry for each: count the survivors anew.
-        if entries.contains(where: { $0.touched.contains { if case .repository = $0 { true } else { false } } }) || next != before {
-            (next.assets, next.bytes) = try await counted()
+        if entries.contains(where: { $0.touched.contains(where: StorageCounters.movesMore) }) || next != before {
+            try await count(into: &next)
         }
         return keep(next, over: before)
     }
 
     public func startOver() async throws(RegistryError) -> [Change.Part] {
         var next = Totals()
-        (next.assets, next.bytes) = try await counted()
+        try await count(into: &next)
         return keep(next, over: nil)
     }
 
+    private static func movesMore(_ touched: LogEntry.Touched) -> Bool {
+        switch touched {
+        case .repository, .trash: true
+        default: false
+        }
+    }
+
     /// Sums the repositories' own totals, which change with the changes that cause them.
-    private func counted() async throws(RegistryError) -> (assets: Int64, bytes: Int64) {
-        var sum: (assets: Int64, bytes: Int64) = (0, 0)
+    private func count(into totals: inout Totals) async throws(RegistryError) {
+        (totals.assets, totals.bytes, totals.trashBytes) = (0, 0, 0)
         var last: RepositoryKey?
         while true {
             let page = try await catalog.repositories(after: last, limit: 500)
             for repository in page {
                 let usage = try await catalog.usage(of: repository.id)
-                sum.assets += usage.assets
-                sum.bytes += usage.bytes
+                totals.assets += usage.assets
+                totals.bytes += usage.bytes
+                totals.trashBytes += usage.trashBytes
             }
-            guard page.count == 500, let end = page.last else { return sum }
+            guard page.count == 500, let end = page.last else { return }
             last = end.key
         }
     }
@@ -170,7 +183,7 @@ public final class StorageCounters: Follower {
         guard next != before else { return [] }
         var writer = BinaryWriter()
         writer.write(StorageCounters.formatNumber)
-        for value in [next.assets, next.bytes, next.uploads, next.deletions] { writer.write(value) }
+        for value in [next.assets, next.bytes, next.uploads, next.deletions, next.trashBytes] { writer.write(value) }
         return [.putRecord(Record(kind: .setting, id: StorageCounters.id, value: writer.bytes), ifRevision: nil)]
     }
 }

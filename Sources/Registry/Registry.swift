@@ -35,6 +35,8 @@ public final class Registry: Sendable {
         /// What signs the documents of editions.
         public var signing = Signing.none
         public var sweep = SweepOptions()
+        /// How long what is deleted can be restored, where the repository says nothing else; 0: it cannot.
+        public var trashDays: Int64 = 0
         public var chunker = ChunkerOptions()
         public var scrub: Scrub?
         /// nil: the server makes no backups of itself.

@@ -149,6 +149,7 @@ extension Registry {
         if let kind = repository.settings["upstream_checksums"], DigestAlgorithm(rawValue: kind) == nil {
             throw invalid("upstream_checksums", "sha256, sha512, sha1 or md5")
         }
+        try Registry.checkTrash(repository)
         if let frontend = frontend(for: repository.format) { try CacheLimits.check(repository, of: frontend.format) }
     }
 

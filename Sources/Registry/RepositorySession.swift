@@ -173,8 +173,7 @@ struct RepositorySession: RepositoryPort {
         let target = try await registry.writable(self)
         let (edit, shared) = try await registry.completed(edit, for: target)
         return try await registry.catalog.apply(
-            Change(actor: authorized.caller.actor, at: registry.world.now(), requestID: requestID, parts: [.edit(target.repository.id, edit)]),
-            staged: staged + shared)
+            registry.change(target.repository, edit, by: authorized.caller.actor, requestID), staged: staged + shared)
     }
 }
 

@@ -10,6 +10,8 @@ public final class StorageSurvey: Sendable {
         public var time: Timestamp
         /// As if each were alone in the store.
         public var footprints: [RepositoryID: Footprint]
+        /// What the trash of each keeps, and nothing else in it.
+        public var trash: [RepositoryID: Footprint]
         /// Of all blobs that anything names.
         public var total: Footprint
     }
@@ -44,21 +46,22 @@ public final class StorageSurvey: Sendable {
 
     private func survey() async throws(RegistryError) -> Result {
         let time = world.now()
-        // The whole is owner 0.
+        // The whole is owner 0; behind each repository stands its trash.
         var owners: [RepositoryID: Int] = [:]
         var after: RepositoryKey?
         repeat {
             let page = try await catalog.repositories(after: after, limit: 1000)
-            for repository in page { owners[repository.id] = owners.count + 1 }
+            for repository in page { owners[repository.id] = 2 * owners.count + 1 }
             after = page.last?.key
         } while after != nil
-        let count = try await blobs.footprintCount(owners: owners.count + 1)
+        let count = try await blobs.footprintCount(owners: 2 * owners.count + 1)
         for round in 0..<count.rounds {
             count.begin(round: round)
             try await walk(owners) { page async throws(RegistryError) in try await count.count(page, round: round) }
         }
         let footprints = count.footprints
-        return Result(time: time, footprints: owners.mapValues { footprints[$0] }, total: footprints[0])
+        return Result(
+            time: time, footprints: owners.mapValues { footprints[$0] }, trash: owners.mapValues { footprints[$0 + 1] }, total: footprints[0])
     }
 
     /// Every pinned blob once, with the repositories that pin it.
@@ -72,24 +75,34 @@ public final class StorageSurvey: Sendable {
             var page: [(id: BlobID, owners: Set<Int>)] = []
             for pin in pins {
                 if let blob = open, blob.id != pin.blob {
-                    page.append(blob)
+                    page.append(StorageSurvey.settled(blob))
                     open = nil
                 }
                 var blob = open ?? (pin.blob, [0])
-                if let owner = owners[pin.reason.repository] { blob.owners.insert(owner) }
+                if let owner = owners[pin.reason.repository] { blob.owners.insert(pin.reason.isTrash ? owner + 1 : owner) }
                 open = blob
             }
             try await body(page)
             last = pins.count < StorageSurvey.pagePins ? nil : pins.last
         } while last != nil
-        if let open { try await body([open]) }
+        if let open { try await body([StorageSurvey.settled(open)]) }
+    }
+
+    /// What a repository has outside its trash, too, counts there alone.
+    private static func settled(_ blob: (id: BlobID, owners: Set<Int>)) -> (id: BlobID, owners: Set<Int>) {
+        (blob.id, blob.owners.filter { $0 == 0 || !$0.isMultiple(of: 2) || !blob.owners.contains($0 - 1) })
     }
 }
 
 extension Pin.Reason {
+    var isTrash: Bool {
+        if case .trash = self { true } else { false }
+    }
+
     var repository: RepositoryID {
         switch self {
         case .asset(let id, _), .manifest(let id, _, _), .learned(let id, _): id
+        case .trash(let id): id.repository
         }
     }
 }

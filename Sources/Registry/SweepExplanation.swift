@@ -62,6 +62,12 @@ extension Catalog {
         case .asset(let id, let path): "the artifact \(path) of \(try await name(id))"
         case .manifest(let id, let package, let version): "the manifest of \(package) \(version) in \(try await name(id))"
         case .learned(let id, let view): "what \(try await name(id)) learned of its upstream's \(view)"
+        case .trash(let id): try await words(for: id, in: try await name(id.repository))
         }
+    }
+    private func words(for id: DeletionID, in name: String) async throws(RegistryError) -> String {
+        // Restored or purged a moment ago, perhaps.
+        guard let deletion = try await deletion(id) else { return "the trash of \(name)" }
+        return "kept by the trash of \(name) until \(deletion.until): deletion \(id.revision) by \(deletion.actor) at \(deletion.at)"
     }
 }

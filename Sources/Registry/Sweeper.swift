@@ -172,6 +172,7 @@ public final class Sweeper: Sendable {
         private var world: World { sweeper.world }
 
         func perform(_ tally: inout SweepTally) async throws(RegistryError) {
+            if !options.isDryRun { try await sweeper.purgeTrash() }
             // Before anything is counted: a segment sealed later may yet get rows.
             let sealed = try await blobs.sealedSegments()
             var liveness = SegmentLiveness()
@@ -188,6 +189,7 @@ public final class Sweeper: Sendable {
             var isNoted = last != nil
             var pages = 0
             repeat {
+                let begin = last
                 let page = try await blobs.storedBlobs(after: last, limit: Sweeper.pageBlobs)
                 last = page.last
                 tally.blobs += Int64(page.blobs.count + page.damaged.count)
@@ -196,11 +198,16 @@ public final class Sweeper: Sendable {
                 for blob in page.blobs where !dead.contains(blob) { liveness.count(blob) }
                 try await remove(page.blobs.filter(dead.contains), &tally)
                 pages += 1
-                if !options.isDryRun, let last, pages % Sweeper.pagesBetweenNotes == 0 || Task.isCancelled {
+                // What an interruption left of this page is the next sweep's.
+                if Task.isCancelled {
+                    if !options.isDryRun { try await sweeper.note(begin) }
+                    return
+                }
+                if !options.isDryRun, let last, pages % Sweeper.pagesBetweenNotes == 0 {
                     try await sweeper.note(last)
                     isNoted = true
                 }
-            } while last != nil && !Task.isCancelled
+            } while last != nil
             if isNoted, last == nil, !options.isDryRun { try await sweeper.note(nil) }
         }
 

@@ -40,6 +40,7 @@ struct Configuration: Sendable {
     var scrubBytesPerSecondMax: Int64 = 16 << 20
     var sweepIntervalMinutes: Int64 = 60
     var sweepGraceMinutes: Int64 = 60
+    var trashDays: Int64 = 7
     var sweepLivePercentMin = 50
     var sweepBytesPerSecondMax: Int64 = 32 << 20
     var outboundCAFile: String?

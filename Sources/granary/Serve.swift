@@ -66,6 +66,7 @@ enum Running {
         options.allowedCIDRs = configuration.outboundAllowedCIDRs
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         options.sweep = configuration.sweepOptions
+        options.trashDays = configuration.trashDays
         options.chunker = configuration.chunkerOptions
         options.backup = configuration.backupDirectory.map { BackupPlace(directory: $0, keys: directories.keys) }
         options.scrub = try Scrub(of: blobs, named: catalog, options: configuration.scrubOptions)
@@ -163,6 +164,7 @@ enum Running {
     private static func publish(_ metrics: Metrics, store: OrderedStore, blobs: BlobStore, counters: StorageCounters) {
         metrics.gauge("granary_assets", help: "Assets in all repositories.") { Double(counters.current.assets) }
         metrics.gauge("granary_asset_bytes", help: "Logical bytes of all assets.") { Double(counters.current.bytes) }
+        metrics.gauge("granary_trash_bytes", help: "Logical bytes in the trash of all repositories.") { Double(counters.current.trashBytes) }
         metrics.gauge("granary_commits_total", help: "Changes made durable.") { Double(store.metrics.commits) }
         metrics.gauge("granary_commit_groups_total", help: "Group commits: each is one synced batch.") { Double(store.metrics.groups) }
     }

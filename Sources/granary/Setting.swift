@@ -1,4 +1,5 @@
 import Outbound
+import Registry
 
 /// One row of the configuration: its name in the file, its environment names (ours, then those other products' deployments use), how it is read.
 struct Setting: Sendable {
@@ -123,6 +124,7 @@ struct Setting: Sendable {
         number("scrub_bytes_per_second_max", in: 0...1 << 40, at: \.scrubBytesPerSecondMax),
         number("sweep_interval_minutes", in: 0...525_600, at: \.sweepIntervalMinutes),
         number("sweep_grace_minutes", in: 0...525_600, at: \.sweepGraceMinutes),
+        number("trash_days", in: 0...Registry.trashDaysMax, at: \.trashDays),
         number("sweep_live_percent_min", in: 0...100, at: \.sweepLivePercentMin),
         number("sweep_bytes_per_second_max", in: 0...1 << 40, at: \.sweepBytesPerSecondMax),
         optional("tier_directory", at: \.tierDirectory),

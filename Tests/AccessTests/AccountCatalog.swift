@@ -90,6 +90,9 @@ final class AccountCatalog: Catalog {
     func forget(
         _ blobs: [BlobID], unpinnedBefore before: Timestamp, mayGo: @escaping @Sendable (BlobID) -> Bool
     ) async throws(RegistryError) -> [BlobID] { throw Self.unused }
+    func trash(of repository: RepositoryID, before: Revision?, limit: Int) async throws(RegistryError) -> [Deletion] { throw Self.unused }
+    func deletion(_ id: DeletionID) async throws(RegistryError) -> Deletion? { throw Self.unused }
+    func deletionsOver(by time: Timestamp, limit: Int) async throws(RegistryError) -> [DeletionID] { throw Self.unused }
     func log(after: Revision, limit: Int) async throws(RegistryError) -> [LogEntry] { throw Self.unused }
     func awaitChange(after revision: Revision) async throws(RegistryError) { throw Self.unused }
 }

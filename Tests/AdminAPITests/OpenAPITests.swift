@@ -22,7 +22,10 @@ import Testing
     ]
 
     /// Operations that are ours alone.
-    static let ours: Set<String> = ["get_sweep", "explain_blob", "get_scrub", "run_scrub", "make_backup"]
+    static let ours: Set<String> = [
+        "get_sweep", "explain_blob", "get_scrub", "run_scrub", "make_backup",
+        "list_trash", "empty_trash", "get_deletion", "restore_deletion", "purge_deletion",
+    ]
 
     static func facts() throws -> [JSON] {
         let folder = #filePath.split(separator: "/").dropLast().joined(separator: "/")

@@ -235,6 +235,32 @@ extension BlockingPool {
         for index in kept { #expect(try await later.read(ids[index]) == fixture.content(index), "\(index)") }
     }
 
+    @Test("compaction moves no more bytes a second than it may, and ends at once when it is told to") func bandwidth() async throws {
+        let fixture = try Fixture(Fixture.smallSegments)
+        let ids = try await fixture.fill(60)
+        let kept = ids.indices.filter { $0 % 7 == 0 }
+        try await fixture.remove(ids.indices.filter { $0 % 7 != 0 }.map { ids[$0] })
+        var options = CompactionOptions()
+        options.bytesPerSecondMax = 200_000
+        let slow = options
+        let began = ContinuousClock.now
+        let work = Task { try await fixture.sweepSegments(slow) }
+        let tally = try await work.value
+        #expect(tally.movedBytes > 100_000)
+        #expect(ContinuousClock.now - began >= .seconds(Double(tally.movedBytes) / 200_000))
+        for index in kept { #expect(try await fixture.read(ids[index]) == fixture.content(index), "\(index)") }
+
+        let other = try Fixture(Fixture.smallSegments)
+        let more = try await other.fill(60)
+        try await other.remove(more.indices.filter { $0 % 7 != 0 }.map { more[$0] })
+        options.bytesPerSecondMax = 1
+        let slower = options
+        let endless = Task { try await other.sweepSegments(slower) }
+        endless.cancel()
+        _ = try await endless.value
+        for index in kept { #expect(try await other.read(more[index]) == other.content(index), "\(index)") }
+    }
+
     @Test("a damaged blob is neither moved nor deleted, and keeps its segment; everything else is moved") func damage() async throws {
         let fixture = try Fixture(Fixture.smallSegments)
         let ids = try await fixture.fill(40)

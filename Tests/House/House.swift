@@ -28,6 +28,7 @@ public final class House: Sendable {
         public var ownFileBytesMin = 8 << 20
         public var strictReads = false
         public var backup: String?
+        public var trashDays: Int64 = 0
         /// Instead of real keys.
         public var signing: Signing?
         /// Further formats beside the server's own.
@@ -81,6 +82,7 @@ public final class House: Sendable {
         engine.viewsDirectory = place.file("views")
         engine.signing = options.signing ?? keys.signing
         engine.signingKeys = keys
+        engine.trashDays = options.trashDays
         engine.backup = options.backup.map { BackupPlace(directory: $0, keys: place.file("keys")) }
         var scrub = ScrubOptions()
         scrub.bytesPerSecondMax = 0

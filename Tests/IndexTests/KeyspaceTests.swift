@@ -18,6 +18,8 @@ import Testing
             .pin(Pin(blob: blob, reason: .asset(id, try #require(path)))),
             .pin(Pin(blob: blob, reason: .manifest(id, try #require(package), try #require(version)))),
             .pin(Pin(blob: blob, reason: .learned(id, view: "a\u{0}"))),
+            .pin(Pin(blob: blob, reason: .trash(DeletionID(id, Revision(7))))), .unpinned(blob), .deletion(DeletionID(id, Revision(7))),
+            .deletionEnd(Timestamp(milliseconds: 1), DeletionID(id, Revision(7))),
         ]
         for text in texts {
             keys += [

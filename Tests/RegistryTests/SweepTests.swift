@@ -113,8 +113,45 @@ private final class Promises: Sendable {
         #expect(try await sweeper.place() == nil)
         #expect(try await sweeper.sweep(options()).tally.removedBlobs == 4)
         #expect(try await stored(in: house) == [])
-        let cancelled = await Task { try? await sweeper.sweep(options(grace: 1)) }.value
-        #expect(cancelled?.isComplete == true)
+    }
+
+    @Test("what an interruption left undone is done by the next sweep, not by the one after it") func interrupted() async throws {
+        let house = try await House()
+        await house.repository("files")
+        for number in 0..<5 {
+            await house.put("\(number)", at: "a/1/\(number)", in: "files")
+            await house.send(.delete, "/api/v1/repositories/files/artifacts/a/1/\(number)")
+        }
+        let all = try await stored(in: house)
+        let sweeper = house.registry.sweeper
+        try await sweeper.note(all[1])
+        let cut = try await Task {
+            withUnsafeCurrentTask { unsafe $0?.cancel() }
+            return try await sweeper.sweep(options())
+        }.value
+        #expect(!cut.isComplete && cut.tally.removedBlobs == 0)
+        #expect(try await sweeper.place() == all[1])
+        #expect(try await sweeper.sweep(options()).tally.removedBlobs == 3)
+        #expect(try await sweeper.sweep(options()).tally.removedBlobs == 2)
+        #expect(try await stored(in: house) == [])
+    }
+
+    @Test("a deletion that is over time leaves the trash with the next sweep; a dry run leaves it there") func trash() async throws {
+        var options = House.Options()
+        options.trashDays = 1
+        let house = try await House(options)
+        await house.repository("files")
+        await house.put("one", at: "a/1/f", in: "files")
+        await house.send(.delete, "/api/v1/repositories/files/artifacts/a/1/f")
+        let sweeper = house.registry.sweeper
+        house.clock.pass(seconds: 86_399)
+        #expect(try await sweeper.sweep(self.options()).tally.removedBlobs == 0)
+        house.clock.pass(seconds: 1)
+        let head = try await house.catalog.head()
+        #expect(try await sweeper.sweep(self.options(dryRun: true)).tally.removedBlobs == 0)
+        #expect(try await house.catalog.head() == head)
+        #expect(try await sweeper.sweep(self.options()).tally.removedBlobs == 1)
+        #expect(try await house.catalog.deletionsOver(by: house.clock.now, limit: 9) == [])
     }
 
     @Test("each blob is explained: who names it, who holds it, when it goes") func explained() async throws {

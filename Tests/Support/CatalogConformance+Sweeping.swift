@@ -76,6 +76,9 @@ extension CatalogConformance {
             func change(_ reason: Pin.Reason, isThere: Bool) throws -> Change.Part {
                 let mutation: Mutation
                 switch reason {
+                case .trash(let id):
+                    // It comes from a deletion, below.
+                    return .purge(id)
                 case .asset(_, let path): mutation = isThere ? try f.put(path.text, 3) : .deleteAsset(path)
                 case .manifest(_, let package, let version):
                     mutation =
@@ -94,9 +97,17 @@ extension CatalogConformance {
                 try await f.apply(try change(reason, isThere: false))
                 try f.equal(try await isKept(), false, "\(reason) ended")
             }
+            try await f.edit(try f.put("t", 3))
+            let deleted = DeletionID(f.main, try await f.delete(.deleteAsset(try f.name("t"))))
+            try f.equal(try await isKept(), true, "the trash")
+            try f.equal(try await f.catalog.pins(of: blob.id, limit: 9).map(\.reason), [.trash(deleted)])
+            try await f.apply(try change(.trash(deleted), isThere: false))
+            try f.equal(try await isKept(), false, "the trash ended")
             for reason in reasons {
                 try await f.apply(try change(reason, isThere: true))
             }
+            try await f.edit(try f.put("t", 3))
+            try await f.delete(.deleteAsset(try f.name("t")))
             try await f.apply(.deleteRepository(f.main))
             try await f.catalog.noteUnpinned([blob.id], at: Timestamp(seconds: 1_900_000_000))
             try f.equal(try await isKept(), false, "its repository is gone")

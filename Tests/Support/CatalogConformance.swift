@@ -11,7 +11,7 @@ public struct CatalogConformance: Sendable, CustomStringConvertible {
     /// - Throws: `CatalogDisagreement`, or what the catalog threw unexpectedly.
     public func check(_ catalog: any Catalog) async throws { try await body(CatalogFixture(catalog)) }
 
-    public static let all: [CatalogConformance] = assets + versions + wholes + records + log + sweeping
+    public static let all: [CatalogConformance] = assets + versions + wholes + records + log + sweeping + trash
 }
 
 public struct CatalogDisagreement: Error, CustomStringConvertible {
@@ -50,6 +50,14 @@ struct CatalogFixture: Sendable {
     @discardableResult
     func edit(_ mutations: Mutation..., if preconditions: [Precondition] = [], staged: [TestBlob] = []) async throws -> Revision {
         try await apply(.edit(main, Edit(preconditions: preconditions, mutations: mutations)), staged: staged)
+    }
+
+    /// An edit whose deletions go to the trash.
+    @discardableResult
+    func delete(_ mutations: Mutation..., until: Timestamp = Timestamp(seconds: 1_900_000_000)) async throws -> Revision {
+        var change = change([.edit(main, Edit(mutations: mutations))])
+        change.keepsDeletedUntil = until
+        return try await catalog.apply(change, staged: [])
     }
 
     private func change(_ parts: [Change.Part]) -> Change {

@@ -153,9 +153,21 @@ public final class MemoryCatalog: Catalog {
             case .asset(let id, let path): [pin.blob.hex, "1", "\(id)", path.text]
             case .manifest(let id, let package, let version): [pin.blob.hex, "2", "\(id)", package.text, version.text]
             case .learned(let id, let view): [pin.blob.hex, "3", "\(id)", view]
+            case .trash(let id):
+                [pin.blob.hex, "4", "\(id.repository)", String(repeating: "0", count: 20 - "\(id.revision)".utf8.count) + "\(id.revision)"]
             }
         }
         return parts(a).lexicographicallyPrecedes(parts(b)) { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
+    public func trash(of repository: RepositoryID, before: Revision?, limit: Int) async throws(RegistryError) -> [Deletion] {
+        let all = contents(of: repository).trash.values.sorted { $0.revision > $1.revision }
+        return Array(all.filter { deletion in before.map { deletion.revision < $0 } ?? true }.prefix(limit))
+    }
+    public func deletion(_ id: DeletionID) async throws(RegistryError) -> Deletion? { contents(of: id.repository).trash[id.revision] }
+    public func deletionsOver(by time: Timestamp, limit: Int) async throws(RegistryError) -> [DeletionID] {
+        let all = state.withLock { $0.contents.values.flatMap(\.trash.values) }.filter { $0.until <= time }
+        return Array(all.sorted { ($0.until, "\($0.repository)", $0.revision) < ($1.until, "\($1.repository)", $1.revision) }.prefix(limit).map(\.id))
     }
 
     public func record(_ kind: Record.Kind, id: String) async throws(RegistryError) -> Record? { state.withLock { $0.records[kind]?[id] } }
@@ -200,6 +212,7 @@ extension MemoryCatalog.State {
     mutating func apply(_ change: Change, _ world: World) throws(RegistryError) -> Revision {
         let revision = Revision(head.number + 1)
         var touched: [LogEntry.Touched] = []
+        let before = contents
         for part in change.parts {
             switch part {
             case .edit(let id, let edit):
@@ -214,6 +227,9 @@ extension MemoryCatalog.State {
                 self.contents[id] = contents
                 if !step.touched.isEmpty { repositories[id]?.revision = revision }
                 touched += step.touched
+            case .restore(let id, let paths): touched += try restore(id, paths, change, revision, world)
+            case .purge(let id):
+                if contents[id.repository]?.trash.removeValue(forKey: id.revision) != nil { touched.append(.trash(id)) }
             case .putRepository(var repository):
                 if repositories.values.contains(where: { $0.key == repository.key && $0.id != repository.id }) {
                     throw RegistryError(.conflict, subject: .repository(repository.key.text), reason: "key taken")
@@ -245,6 +261,7 @@ extension MemoryCatalog.State {
             }
         }
         guard !touched.isEmpty else { return head }
+        for case .edit(let id, _) in change.parts { keepDeleted(from: id, before[id], change, revision) }
         log.append(LogEntry(revision: revision, actor: change.actor, at: change.at, requestID: change.requestID, touched: touched))
         return revision
     }

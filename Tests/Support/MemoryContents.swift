@@ -19,9 +19,12 @@ struct MemoryContents: Sendable {
     var links: [LinkKey: Link] = [:]
     var tombstones: [AssetPath: BlobID] = [:]
     var learned: [String: LearnedPage] = [:]
+    var trash: [Revision: Deletion] = [:]
 
     var usage: Usage {
-        Usage(assets: Int64(assets.count), packages: Int64(packages.count), bytes: assets.values.reduce(0) { $0 + $1.asset.size })
+        Usage(
+            assets: Int64(assets.count), packages: Int64(packages.count), bytes: assets.values.reduce(0) { $0 + $1.asset.size },
+            deletions: Int64(trash.count), trashBytes: trash.values.reduce(0) { $0 + $1.bytes })
     }
 
     func facts(in scope: Scope) -> Facts {
@@ -73,6 +76,7 @@ struct MemoryContents: Sendable {
         for page in learned.values {
             if case .blob(let blob, _, _) = page.block { pins.append(Pin(blob: blob, reason: .learned(repository, view: page.view))) }
         }
+        for deletion in trash.values { pins += deletion.blobs.map { Pin(blob: $0, reason: .trash(deletion.id)) } }
         return pins
     }
 }
@@ -156,6 +160,10 @@ struct MemoryEdit {
             changed(package, &contents)
         case .putAsset(let draft, let overwrite): try put(draft, isRelease: overwrite == .never, &contents)
         case .deleteAsset(let path): try delete(path, &contents)
+        case .discardAsset(let path):
+            let kept = contents.tombstones[path]
+            try delete(path, &contents)
+            contents.tombstones[path] = kept
         case .putTag(let package, let name, let version):
             guard contents.versions[package]?[version] != nil else { throw Self.missing() }
             if contents.tags[package]?[name]?.version == version { return }

@@ -145,7 +145,7 @@ extension MemoryRepository.State {
             tags[package] = tags[package]?.filter { $0.value.version != name }
             links.removeAll { $0.package == package && $0.version == name }
         case .putAsset(let draft, let overwrite): try put(draft, overwrite, by: creator)
-        case .deleteAsset(let path):
+        case .deleteAsset(let path), .discardAsset(let path):
             guard let asset = assets[path] else { throw missing(.path(path.text)) }
             if let package = asset.package { touch(package) }
             remove(asset)

@@ -42,7 +42,8 @@ public struct RandomChanges: Sendable {
         let staged = (0..<6).filter { _ in Bool.random(using: &random) }.map { TestBlob(UInt8($0)) }
         let change = Change(
             actor: Actor(name: "a\(pick(0..<2))", account: nil), at: Timestamp(milliseconds: Int64(1_800_000_000_000 + made)),
-            requestID: "\(label)-\(made)", parts: parts)
+            requestID: "\(label)-\(made)", parts: parts,
+            keepsDeletedUntil: pick([Int64?.none, 1, 2]).map { Timestamp(seconds: 1_900_000_000 + $0) })
         return (change, staged)
     }
 
@@ -52,7 +53,7 @@ public struct RandomChanges: Sendable {
     }
 
     private mutating func part() -> Change.Part {
-        switch pick(0..<20) {
+        switch pick(0..<24) {
         case 0:
             let index = pick(0..<3)
             let key = pick(["r\(index)", "r\(index)", "r\((index + 1) % 3)"])
@@ -79,11 +80,20 @@ public struct RandomChanges: Sendable {
                 LearnedPage(
                     repository: pick(Self.repositories), view: pick(Self.views), block: .blob(Self.blobs[blob], size: 1, mediaType: "b"),
                     etag: pick(["x", "y"]), lastModified: nil, fetched: Timestamp(seconds: Int64(pick(0..<3))), freshUntil: Timestamp(seconds: 9)))
+        case 5, 6, 7:
+            // Most deletions are not worth waiting for: recent ones are met again.
+            let paths: Set<AssetPath>? = pick([nil, nil, [pick(Self.paths)]])
+            return .restore(deletion(), only: paths)
+        case 8: return .purge(deletion())
         default:
             let count = pick([1, 1, 2, 3])
             let preconditions = pick(0..<6) == 0 ? [precondition()] : []
             return .edit(pick(Self.repositories), Edit(preconditions: preconditions, mutations: (0..<count).map { _ in mutation() }))
         }
+    }
+
+    private mutating func deletion() -> DeletionID {
+        DeletionID(pick(Self.repositories), Revision(UInt64(pick(max(1, made - 60)...made))))
     }
 
     private mutating func precondition() -> Precondition {
@@ -98,7 +108,7 @@ public struct RandomChanges: Sendable {
     private mutating func mutation() -> Mutation {
         let (package, version) = (pick(Self.packages), pick(Self.versions))
         let link = Link(relation: pick(["r", "r2"]), target: pick(["t", "t/"]), package: package, version: version, payload: [UInt8(pick(0..<2))])
-        switch pick(0..<24) {
+        switch pick(0..<25) {
         case 0: return .putPackage(package, displayName: pick([nil, "P"]), attributes: pick([nil, ["k": "v"]]))
         case 1...4:
             let manifest = pick([Manifest.none, .inline([1], mediaType: "m"), .blob(pick(Self.blobs), size: 1, mediaType: "m")])
@@ -115,6 +125,7 @@ public struct RandomChanges: Sendable {
             return .putAsset(draft, overwrite: pick([.never, .allowed]))
         case 16, 17: return .deleteAsset(pick(Self.paths))
         case 18, 19: return .putTag(package, pick(Self.tags), version)
+        case 24: return .discardAsset(pick(Self.paths))
         case 20: return .deleteTag(package, pick(Self.tags))
         case 21, 22: return .putLink(link)
         default: return .deleteLink(link)
@@ -135,6 +146,7 @@ public struct CatalogPicture: Sendable, Equatable {
         }
         for blob in RandomChanges.blobs { lines.append("verdict \(String(describing: try await catalog.verdict(on: blob)))") }
         for record in try await catalog.records(.user, after: nil, limit: 100) { lines.append("\(record)") }
+        lines.append("\(try await catalog.deletionsOver(by: Timestamp(seconds: 1_900_000_001), limit: 1000))")
         for pin in try await catalog.pins(after: nil, limit: 1000) { lines.append("\(pin)") }
     }
 
@@ -164,6 +176,14 @@ public struct CatalogPicture: Sendable, Equatable {
         }
         for view in RandomChanges.views {
             lines.append("\(view) \(String(describing: try await catalog.learned(view, in: id)))")
+        }
+        for var deletion in try await catalog.trash(of: id, before: nil, limit: 1000) {
+            if try await catalog.deletion(deletion.id) != deletion { lines.append("\(deletion.id) is found as another") }
+            for index in deletion.facts.versions.indices { deletion.facts.versions[index].id = none }
+            for index in deletion.facts.assets.indices { deletion.facts.assets[index].id = none }
+            lines.append("\(deletion.releases.sorted())")
+            deletion.releases = []
+            lines.append("\(deletion)")
         }
     }
 }

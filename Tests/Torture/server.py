@@ -104,10 +104,10 @@ def administrator(server):
 
 
 def set_up(server):
-    """The repositories, and a token for the load: checking a password for every request would be the load."""
+    """The repositories, without trash so that what is deleted must go, and a token: checking a password for every request would be the load."""
     admin = administrator(server)
     for key, kind in (("gen", "generic"), ("img", "docker"), ("py", "pypi")):
-        body = json.dumps({"key": key, "name": key, "format": kind, "repo_type": "local"})
+        body = json.dumps({"key": key, "name": key, "format": kind, "repo_type": "local", "trash_days": 0})
         admin.must([200], "POST", "/api/v1/repositories", body, "application/json")
     body = json.dumps({"name": "load", "scopes": ["read:artifacts", "write:artifacts", "delete:artifacts"]})
     status, answer, _ = admin.call("POST", "/api/v1/auth/tokens", body, "application/json")

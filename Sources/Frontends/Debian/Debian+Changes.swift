@@ -57,7 +57,7 @@ extension DebianFrontend {
         }
         guard !edit.mutations.isEmpty else { throw DebFile.refused(name, "it lists no .deb, .udeb or .dsc") }
         // What waited is published or, as build logs are, of no use to an archive.
-        edit.mutations += incoming.waiting.map { .deleteAsset($0) }
+        edit.mutations += incoming.waiting.map { .discardAsset($0) }
         try await port.commit(edit, staged: staged)
     }
 

@@ -54,6 +54,13 @@ public protocol Catalog: Sendable {
         _ blobs: [BlobID], unpinnedBefore before: Timestamp, mayGo: @escaping @Sendable (BlobID) -> Bool
     ) async throws(RegistryError) -> [BlobID]
 
+    // The trash
+    /// What was deleted from the repository and is kept, the newest first, of those before a revision.
+    func trash(of repository: RepositoryID, before: Revision?, limit: Int) async throws(RegistryError) -> [Deletion]
+    func deletion(_ id: DeletionID) async throws(RegistryError) -> Deletion?
+    /// Deletions, of whatever repository, whose time was over by `time`; the earliest first.
+    func deletionsOver(by time: Timestamp, limit: Int) async throws(RegistryError) -> [DeletionID]
+
     // Records of other rooms
     func record(_ kind: Record.Kind, id: String) async throws(RegistryError) -> Record?
     func record(_ kind: Record.Kind, unique: String) async throws(RegistryError) -> Record?
@@ -95,6 +102,8 @@ public struct Pin: Sendable, Hashable {
         case asset(RepositoryID, AssetPath)
         case manifest(RepositoryID, PackageName, VersionName)
         case learned(RepositoryID, view: String)
+        /// Something deleted that can be restored.
+        case trash(DeletionID)
     }
     public var blob: BlobID
     public var reason: Reason

@@ -19,18 +19,27 @@ public struct Change: Sendable {
         /// What a remote has learned from one upstream document: replaces what it knew. A page that differs only in when it was fetched and how long
         /// it is fresh keeps its revision, and the repository's: what was rendered from it stays valid.
         case learned(LearnedPage)
+        /// Puts back what was deleted, all of it or the assets at some paths with their versions, under its old ids and with a new revision.
+        /// `notFound` when it is not in the trash (any more); `conflict` when a name is taken, or what it belongs to is gone; `noSpace` for a quota.
+        case restore(DeletionID, only: Set<AssetPath>?)
+        /// Forgets what was deleted for good. An absent one is no error.
+        case purge(DeletionID)
     }
 
     public var actor: Actor
     public var at: Timestamp
     public var requestID: String
     public var parts: [Part]
+    /// What its edits delete goes to the trash of its repository until then; nil: it is gone at once. What an edit deletes and the same change
+    /// puts again is replaced, not deleted.
+    public var keepsDeletedUntil: Timestamp?
 
-    public init(actor: Actor, at: Timestamp, requestID: String, parts: [Part]) {
+    public init(actor: Actor, at: Timestamp, requestID: String, parts: [Part], keepsDeletedUntil: Timestamp? = nil) {
         self.actor = actor
         self.at = at
         self.requestID = requestID
         self.parts = parts
+        self.keepsDeletedUntil = keepsDeletedUntil
     }
 }
 
@@ -122,6 +131,8 @@ public struct LogEntry: Sendable {
         case record(Record.Kind, String)
         case verdict(BlobID)
         case learned(RepositoryID, view: String)
+        /// A deletion was restored, in whole or in part, or purged.
+        case trash(DeletionID)
     }
     public var revision: Revision
     public var actor: Actor

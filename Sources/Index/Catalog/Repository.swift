@@ -69,9 +69,14 @@ public struct Usage: Sendable, Hashable {
     public var packages: Int64
     /// Logical bytes: each asset counts in full, whatever deduplication saves.
     public var bytes: Int64
-    public init(assets: Int64 = 0, packages: Int64 = 0, bytes: Int64 = 0) {
+    /// In the trash, and counted nowhere else: how often something was deleted, and the logical bytes of it.
+    public var deletions: Int64
+    public var trashBytes: Int64
+    public init(assets: Int64 = 0, packages: Int64 = 0, bytes: Int64 = 0, deletions: Int64 = 0, trashBytes: Int64 = 0) {
         self.assets = assets
         self.packages = packages
         self.bytes = bytes
+        self.deletions = deletions
+        self.trashBytes = trashBytes
     }
 }

@@ -82,6 +82,10 @@ struct CatalogRows {
         try get(.entity(id)) { reader throws(RegistryError) in try reader.readCoordinates() }
     }
 
+    func deletion(_ id: DeletionID) throws(RegistryError) -> Deletion? {
+        try get(.deletion(id)) { reader throws(RegistryError) in try reader.readDeletion(id) }
+    }
+
     static func key(of link: Link, in id: RepositoryID) -> Keyspace {
         .link(id, link.package.text, relation: link.relation, target: link.target, version: link.version.text)
     }
@@ -181,6 +185,33 @@ struct CatalogRows {
             guard case .record(_, let id) = key else { throw BinaryReader.damaged }
             return try RowCoding.decode(value) { reader throws(RegistryError) in try reader.readRecord(kind, id: id) }
         }
+    }
+
+    /// The newest first.
+    func trash(of id: RepositoryID, before: Revision?, limit: Int) throws(RegistryError) -> [Deletion] {
+        var found: [Deletion] = []
+        guard limit > 0 else { return found }
+        let prefix = Key(.deletion).id(id)
+        let end = before.map { prefix.number($0.number).bytes } ?? OrderedStore.end(ofPrefix: prefix.bytes)
+        try rows.scan(RocksCatalog.family, from: prefix.bytes, upTo: end, reverse: true) { key, value throws(RegistryError) in
+            guard case .deletion(let id) = try Keyspace(key) else { throw BinaryReader.damaged }
+            found.append(try RowCoding.decode(value) { reader throws(RegistryError) in try reader.readDeletion(id) })
+            return found.count < limit
+        }
+        return found
+    }
+
+    /// The earliest first.
+    func deletionsOver(by time: Timestamp, limit: Int, where isWanted: (DeletionID) -> Bool) throws(RegistryError) -> [DeletionID] {
+        var found: [DeletionID] = []
+        guard limit > 0, time.milliseconds >= 0 else { return found }
+        let end = Key(.deletionEnd).time(time.adding(milliseconds: 1)).bytes
+        try rows.scan(RocksCatalog.family, from: Key(.deletionEnd).bytes, upTo: end, reverse: false) { key, _ throws(RegistryError) in
+            guard case .deletionEnd(_, let id) = try Keyspace(key) else { throw BinaryReader.damaged }
+            if isWanted(id) { found.append(id) }
+            return found.count < limit
+        }
+        return found
     }
 
     /// A package with everything in it.

@@ -3,7 +3,7 @@ import Core
 import OrderedStore
 
 /// What one edit has changed so far, before it is written down at its end.
-private struct EditState {
+struct EditState {
     var held: Held
     let bytesBefore: Int64
     /// Packages the edit has met.
@@ -11,27 +11,41 @@ private struct EditState {
     /// Those with a change in them.
     var changed: Set<PackageName> = []
     var isChanged = false
+    /// What it deleted; nil where that is not kept.
+    var deleted: Deleted?
+
+    init(held: Held, deleted: Deleted? = nil) {
+        self.held = held
+        bytesBefore = held.usage.bytes
+        self.deleted = deleted
+    }
 
     var id: RepositoryID { held.repository.id }
 }
 
 extension ChangeRun {
     mutating func apply(_ edit: Edit, to id: RepositoryID) throws(RegistryError) {
-        let held = try held(id)
-        var state = EditState(held: held, bytesBefore: held.usage.bytes)
+        var state = EditState(held: try held(id), deleted: keepsDeleted(of: id))
         for precondition in edit.preconditions { try check(precondition, in: id) }
         for mutation in edit.mutations { try apply(mutation, &state) }
+        deleted[id] = state.deleted
+        try finish(&state)
+    }
+
+    /// Writes down what is kept in memory until an edit's end.
+    mutating func finish(_ state: inout EditState) throws(RegistryError) {
+        let (id, held) = (state.id, state.held)
         for name in state.changed.sorted() {
             guard var package = state.packages[name] else { continue }
             package.revision = revision
             put(.package(id, name.text)) { $0.write(package) }
             touch(.package(id, name))
         }
-        if let quota = held.repository.quotaBytes, state.held.usage.bytes > quota, state.held.usage.bytes > state.bytesBefore {
+        if let quota = held.repository.quotaBytes, held.usage.bytes > quota, held.usage.bytes > state.bytesBefore {
             throw RegistryError(
                 .noSpace, subject: .repository(held.repository.key.text), reason: "the repository's quota of \(quota) bytes would be exceeded")
         }
-        if state.isChanged { update(state.held) }
+        if state.isChanged { update(held) }
     }
 
     private func check(_ precondition: Precondition, in id: RepositoryID) throws(RegistryError) {
@@ -65,6 +79,7 @@ extension ChangeRun {
         case .setState(let package, let name, let new):
             guard var version = try rows.version(name, of: package, in: state.id) else { throw Self.missing(.package("\(package) \(name)")) }
             if version.state == new { return }
+            state.deleted?.note(package, name, version)
             version.state = new
             try write(version, &state)
         case .deleteVersion(let package, let name):
@@ -74,6 +89,10 @@ extension ChangeRun {
         case .deleteAsset(let path):
             guard let stored = try rows.asset(at: path, in: state.id) else { throw Self.missing(.path(path.text)) }
             try delete(stored, &state)
+        case .discardAsset(let path):
+            guard let stored = try rows.asset(at: path, in: state.id) else { throw Self.missing(.path(path.text)) }
+            state.deleted?.discard(path)
+            try delete(StoredAsset(asset: stored.asset, isRelease: false), &state)
         case .putTag(let package, let name, let version):
             try putTag(package, name, version, &state)
         case .deleteTag(let package, let name):
@@ -82,7 +101,6 @@ extension ChangeRun {
         case .putLink(let link):
             try putLink(link, &state)
         case .deleteLink(let link):
-            guard try rows.linkPayload(link, in: state.id) != nil else { return }
             try delete(link, &state)
         }
     }
@@ -123,6 +141,7 @@ extension ChangeRun {
     ) throws(RegistryError) {
         let existing = try rows.version(name, of: package, in: state.id)
         if let existing, existing.manifest == manifest, existing.attributes == attributes { return }
+        state.deleted?.note(package, name, existing)
         if let blob = manifest.blob { try requireStored(blob) }
         var version =
             existing
@@ -136,7 +155,7 @@ extension ChangeRun {
         try write(version, &state)
     }
 
-    private func write(_ version: Version, _ state: inout EditState) throws(RegistryError) {
+    func write(_ version: Version, _ state: inout EditState) throws(RegistryError) {
         var version = version
         version.revision = revision
         put(.version(state.id, version.package.text, version.name.text)) { $0.write(version) }
@@ -153,6 +172,7 @@ extension ChangeRun {
         unpin(version.manifest.blob, .manifest(state.id, package, name))
         delete(.entity(version.id))
         delete(.version(state.id, package.text, name.text))
+        state.deleted?.note(package, name, version)
         try change(package, &state)
     }
 
@@ -176,11 +196,18 @@ extension ChangeRun {
             asset.digests = old.digests + asset.digests.filter { digest in !old.digests.contains { $0.algorithm == digest.algorithm } }
             if asset == old, existing?.isRelease == isRelease { return }
         }
+        try put(StoredAsset(asset: asset, isRelease: isRelease), replacing: existing, &state)
+    }
+
+    /// Nothing speaks against it but a blob that is not stored.
+    mutating func put(_ stored: StoredAsset, replacing existing: StoredAsset?, _ state: inout EditState) throws(RegistryError) {
+        var asset = stored.asset
         try requireStored(asset.blob)
+        state.deleted?.note(asset.path, existing)
         asset.revision = revision
         if let old = existing?.asset { unindex(old, in: state.id) } else { put(.entity(asset.id), coordinates: .asset(state.id, asset.path)) }
         delete(.tombstone(state.id, asset.path.text))
-        put(.asset(state.id, asset.path.text)) { $0.write(StoredAsset(asset: asset, isRelease: isRelease)) }
+        put(.asset(state.id, asset.path.text)) { $0.write(StoredAsset(asset: asset, isRelease: stored.isRelease)) }
         try pin(asset.blob, .asset(state.id, asset.path))
         if let package = asset.package { put(Self.indexKey(asset, package, in: state.id)) { _ in } }
         state.held.usage.assets += existing == nil ? 1 : 0
@@ -193,6 +220,7 @@ extension ChangeRun {
         unindex(asset, in: state.id)
         delete(.entity(asset.id))
         delete(.asset(state.id, asset.path.text))
+        state.deleted?.note(asset.path, stored)
         if stored.isRelease { put(.tombstone(state.id, asset.path.text)) { $0.write(asset.blob) } }
         state.held.usage.assets -= 1
         try account(for: asset, blob: nil, growth: 0, replacing: asset.size, &state)
@@ -227,30 +255,44 @@ extension ChangeRun {
 
     private mutating func putTag(_ package: PackageName, _ name: TagName, _ version: VersionName, _ state: inout EditState) throws(RegistryError) {
         guard try rows.version(version, of: package, in: state.id) != nil else { throw Self.missing(.package("\(package) \(version)")) }
-        if try rows.tag(name, of: package, in: state.id)?.version == version { return }
-        let tag = Tag(package: package, name: name, version: version, updated: change.at, revision: revision)
-        put(.tag(state.id, package.text, name.text)) { $0.write(tag) }
-        touch(.tag(state.id, package, name))
-        try change(package, &state)
+        let existing = try rows.tag(name, of: package, in: state.id)
+        if existing?.version == version { return }
+        state.deleted?.note(package, name, existing)
+        try put(Tag(package: package, name: name, version: version, updated: change.at), &state)
     }
 
-    private mutating func delete(_ tag: Tag, _ state: inout EditState) throws(RegistryError) {
-        delete(.tag(state.id, tag.package.text, tag.name.text))
+    /// Nothing speaks against it.
+    mutating func put(_ tag: Tag, _ state: inout EditState) throws(RegistryError) {
+        var tag = tag
+        tag.revision = revision
+        put(.tag(state.id, tag.package.text, tag.name.text)) { $0.write(tag) }
         touch(.tag(state.id, tag.package, tag.name))
         try change(tag.package, &state)
     }
 
-    private func putLink(_ link: Link, _ state: inout EditState) throws(RegistryError) {
+    private mutating func delete(_ tag: Tag, _ state: inout EditState) throws(RegistryError) {
+        delete(.tag(state.id, tag.package.text, tag.name.text))
+        state.deleted?.note(tag.package, tag.name, tag)
+        touch(.tag(state.id, tag.package, tag.name))
+        try change(tag.package, &state)
+    }
+
+    func putLink(_ link: Link, _ state: inout EditState) throws(RegistryError) {
         guard try rows.version(link.version, of: link.package, in: state.id) != nil else {
             throw Self.missing(.package("\(link.package) \(link.version)"))
         }
-        if try rows.linkPayload(link, in: state.id) == link.payload { return }
+        let existing = try rows.linkPayload(link, in: state.id)
+        if existing == link.payload { return }
+        state.deleted?.note(link, payload: existing)
         put(CatalogRows.key(of: link, in: state.id)) { $0.write(link.payload) }
         put(Self.indexKey(link, in: state.id)) { _ in }
         try change(link.package, &state)
     }
 
+    /// Whatever its payload; an absent one is left alone.
     private func delete(_ link: Link, _ state: inout EditState) throws(RegistryError) {
+        guard let payload = try rows.linkPayload(link, in: state.id) else { return }
+        state.deleted?.note(link, payload: payload)
         delete(CatalogRows.key(of: link, in: state.id))
         delete(Self.indexKey(link, in: state.id))
         try change(link.package, &state)

@@ -15,7 +15,9 @@ struct ChangeRun {
     private var touched: [LogEntry.Touched] = []
     private var isTouched: Set<LogEntry.Touched> = []
     /// Repositories as they are afterwards; nil: deleted.
-    private var repositories: [RepositoryID: Held?] = [:]
+    var repositories: [RepositoryID: Held?] = [:]
+    /// What its edits deleted, where that is kept.
+    var deleted: [RepositoryID: Deleted] = [:]
 
     /// What a change did.
     struct Outcome: Sendable {
@@ -39,6 +41,7 @@ struct ChangeRun {
     /// Applies every part. A change that changes nothing takes no revision and leaves no entry: the outcome carries the head then.
     mutating func run(logEntriesMax: UInt64) throws(RegistryError) -> Outcome {
         for part in change.parts { try apply(part) }
+        try keepDeleted()
         guard !touched.isEmpty else { return Outcome(revision: try rows.head(), repositories: [:], leavesGrave: false) }
         for (id, held) in repositories {
             if let held { put(.totals(id)) { $0.write(totals: held.usage, held.repository.revision) } }
@@ -59,6 +62,8 @@ struct ChangeRun {
         case .deleteRecord(let kind, let id): try deleteRecord(kind, id)
         case .putVerdict(let verdict): try put(verdict)
         case .learned(let page): try put(page)
+        case .restore(let id, let paths): try restore(id, only: paths)
+        case .purge(let id): try purge(id)
         }
     }
 

@@ -7,6 +7,8 @@ import OrderedStore
 /// Until it is done the rows are unreachable: reads ask whether the repository exists. It starts over where it was after a restart.
 struct Clearing: Sendable {
     private static let rowsMax = 500
+    /// Each may hold many blobs.
+    private static let deletionsMax = 50
 
     let store: OrderedStore
     let world: World
@@ -79,6 +81,14 @@ struct Clearing: Sendable {
             delete(.package(id, package.name.text))
         }
         if !packages.isEmpty { return true }
+
+        let deletions = try rows.trash(of: id, before: nil, limit: deletionsMax)
+        for deletion in deletions {
+            for blob in deletion.blobs { unpin(blob, .trash(deletion.id)) }
+            delete(.deletion(deletion.id))
+            delete(.deletionEnd(deletion.until, deletion.id))
+        }
+        if !deletions.isEmpty { return true }
 
         let pages = try rows.list(Key(.learned).id(id), limit: rowsMax) { key, value throws(RegistryError) -> LearnedPage? in
             guard case .learned(_, let view) = key else { return nil }

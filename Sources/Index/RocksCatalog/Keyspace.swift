@@ -36,13 +36,17 @@ enum Keyspace: Hashable {
     case grave(RepositoryID)
     /// When the blob's last pin went. Gone as soon as something pins it again.
     case unpinned(BlobID)
+    /// What a change deleted and can be restored.
+    case deletion(DeletionID)
+    /// Finds deletions whose time is over.
+    case deletionEnd(Timestamp, DeletionID)
 
     /// What a key begins with. Numbers are never reused.
     enum Tag: UInt8, CaseIterable {
         case meta = 1
         case repository, repositoryKey, totals, package, version, tag, link, versionLink, asset, packageAsset, tombstone, learned, entity, pin,
             verdicts
-        case record, recordUnique, log, grave, unpinned
+        case record, recordUnique, log, grave, unpinned, deletion, deletionEnd
 
         /// The rows that a repository owns and that are found by its id: cleared by range when it is deleted.
         static let ownedByRepository: [Tag] = [.package, .version, .tag, .link, .versionLink, .asset, .packageAsset, .tombstone, .learned]
@@ -76,6 +80,8 @@ enum Keyspace: Hashable {
         case .log(let revision): Key(.log).number(revision.number).bytes
         case .grave(let id): Key(.grave).id(id).bytes
         case .unpinned(let blob): Key(.unpinned).blob(blob).bytes
+        case .deletion(let id): Key(.deletion).deletion(id).bytes
+        case .deletionEnd(let time, let id): Key(.deletionEnd).time(time).deletion(id).bytes
         }
     }
 
@@ -85,6 +91,7 @@ enum Keyspace: Hashable {
         case .asset(let id, let path): key.byte(1).id(id).text(path.text).bytes
         case .manifest(let id, let package, let version): key.byte(2).id(id).text(package.text).text(version.text).bytes
         case .learned(let id, let view): key.byte(3).id(id).text(view).bytes
+        case .trash(let id): key.byte(4).deletion(id).bytes
         }
     }
 
@@ -125,6 +132,8 @@ enum Keyspace: Hashable {
         case .log: .log(Revision(try key.number()))
         case .grave: .grave(try key.id())
         case .unpinned: .unpinned(try key.blob())
+        case .deletion: .deletion(try key.deletion())
+        case .deletionEnd: .deletionEnd(try key.time(), try key.deletion())
         }
     }
 
@@ -136,6 +145,7 @@ enum Keyspace: Hashable {
             let (id, package, version) = (try key.id(), PackageName(try key.text()), VersionName(try key.text()))
             return Pin(blob: blob, reason: .manifest(id, try BinaryReader.checked(package), try BinaryReader.checked(version)))
         case 3: return Pin(blob: blob, reason: .learned(try key.id(), view: try key.text()))
+        case 4: return Pin(blob: blob, reason: .trash(try key.deletion()))
         default: throw BinaryReader.damaged
         }
     }
@@ -154,6 +164,9 @@ struct Key {
     func byte(_ value: UInt8) -> Key { adding { $0.append(value) } }
     func id(_ value: EntityID) -> Key { number(value.high).number(value.low) }
     func blob(_ value: BlobID) -> Key { adding { $0 += value.bytes } }
+    func deletion(_ value: DeletionID) -> Key { id(value.repository).number(value.revision.number) }
+    /// Times before 1970 come after all others.
+    func time(_ value: Timestamp) -> Key { number(UInt64(bitPattern: value.milliseconds)) }
     func number(_ value: UInt64) -> Key {
         adding { bytes in
             for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(shift))) }
@@ -204,6 +217,8 @@ private struct KeyReader {
     mutating func byte() throws(RegistryError) -> UInt8 { try take(1).reduce(0) { $1 | $0 } }
     mutating func number() throws(RegistryError) -> UInt64 { try take(8).reduce(0) { $0 << 8 | UInt64($1) } }
     mutating func id() throws(RegistryError) -> EntityID { EntityID(high: try number(), low: try number()) }
+    mutating func deletion() throws(RegistryError) -> DeletionID { DeletionID(try id(), Revision(try number())) }
+    mutating func time() throws(RegistryError) -> Timestamp { Timestamp(milliseconds: Int64(bitPattern: try number())) }
     mutating func blob() throws(RegistryError) -> BlobID { try BinaryReader.checked(BlobID(bytes: try take(32))) }
 
     mutating func text() throws(RegistryError) -> String {

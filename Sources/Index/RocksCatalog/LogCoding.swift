@@ -42,6 +42,10 @@ extension BinaryWriter {
             write(UInt8(7))
             write(id)
             write(view)
+        case .trash(let id):
+            write(UInt8(8))
+            write(id.repository)
+            write(id.revision)
         }
     }
 }
@@ -67,6 +71,7 @@ extension BinaryReader {
         case 5: .record(try BinaryReader.checked(Record.Kind(rawValue: try readUInt8())), try readString())
         case 6: .verdict(try readBlobID())
         case 7: .learned(try readEntityID(), view: try readString())
+        case 8: .trash(DeletionID(try readEntityID(), try readRevision()))
         default: throw BinaryReader.damaged
         }
     }

@@ -126,6 +126,7 @@ extension Pin {
     var repository: RepositoryID {
         switch reason {
         case .asset(let id, _), .manifest(let id, _, _), .learned(let id, _): id
+        case .trash(let id): id.repository
         }
     }
 }

@@ -40,23 +40,25 @@ public final class RocksCatalog: HotCatalog {
         self.world = world
         self.options = options
         clearing = Clearing(store: store, world: world, logger: logger)
-        let (head, held) = try await store.commit { batch throws(RegistryError) in try RocksCatalog.adopt(batch) }
+        let (head, held) = try await store.commit { batch throws(RegistryError) in try RocksCatalog.adopt(batch, isReadOnly: options.isReadOnly) }
         watch = HeadWatch(head: head)
         repositories.update(held)
         if !options.isReadOnly { clearing.start() }
     }
 
-    private static func adopt(_ batch: OrderedStore.Batch) throws(RegistryError) -> (Revision, [RepositoryID: Held?]) {
+    private static func adopt(_ batch: OrderedStore.Batch, isReadOnly: Bool) throws(RegistryError) -> (Revision, [RepositoryID: Held?]) {
         let rows = CatalogRows(rows: batch)
+        var isOlder = true
         if let format = try rows.get(.format, { reader throws(RegistryError) in try reader.readUInt32() }) {
+            isOlder = format < RowCoding.storeFormat
             guard format <= RowCoding.storeFormat else {
                 throw RegistryError(
                     .unsupported, subject: .store,
                     reason: "the store has format \(format) and this program knows up to \(RowCoding.storeFormat); start a newer one")
             }
-        } else {
-            batch.put(Keyspace.format.bytes, RowCoding.encode { $0.write(RowCoding.storeFormat) }, in: family)
         }
+        // Format 1 is this one without a trash: nothing has to be rewritten.
+        if isOlder, !isReadOnly { batch.put(Keyspace.format.bytes, RowCoding.encode { $0.write(RowCoding.storeFormat) }, in: family) }
         let ids = try rows.list(Key(.repository)) { key, _ throws(RegistryError) -> RepositoryID? in
             if case .repository(let id) = key { id } else { nil }
         }
@@ -227,6 +229,23 @@ public final class RocksCatalog: HotCatalog {
     public func assets(in repository: RepositoryID, prefix: String, after: AssetPath?, limit: Int) async throws(RegistryError) -> [Asset] {
         guard exists(repository) else { return [] }
         return try await onPool { rows throws(RegistryError) in try rows.assets(in: repository, prefix: prefix, after: after, limit: limit) }
+    }
+
+    public func trash(of repository: RepositoryID, before: Revision?, limit: Int) async throws(RegistryError) -> [Deletion] {
+        guard exists(repository) else { return [] }
+        return try await onPool { rows throws(RegistryError) in try rows.trash(of: repository, before: before, limit: limit) }
+    }
+
+    public func deletion(_ id: DeletionID) async throws(RegistryError) -> Deletion? {
+        guard exists(id.repository) else { return nil }
+        return try await row(.deletion(id)) { reader throws(RegistryError) in try reader.readDeletion(id) }
+    }
+
+    public func deletionsOver(by time: Timestamp, limit: Int) async throws(RegistryError) -> [DeletionID] {
+        try await onPool { rows throws(RegistryError) in
+            // Those of a repository that is being cleared away go with it.
+            try rows.deletionsOver(by: time, limit: limit) { id in self.exists(id.repository) }
+        }
     }
 
     public func records(_ kind: Record.Kind, after: String?, limit: Int) async throws(RegistryError) -> [Record] {

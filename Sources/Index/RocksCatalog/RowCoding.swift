@@ -4,7 +4,7 @@ import Core
 /// The values of the catalog's rows: a format byte, then fields (docs/internals/catalog.md). Entities among the facts are written by `FactsCoding`.
 enum RowCoding {
     /// The number of the whole family; a store with a greater one is refused.
-    static let storeFormat: UInt32 = 1
+    static let storeFormat: UInt32 = 2
     /// The first byte of every value.
     private static let rowFormat: UInt8 = 1
 
@@ -66,11 +66,26 @@ extension BinaryWriter {
         write(usage.packages)
         write(usage.bytes)
         write(revision)
+        // Absent in stores that never had a trash.
+        guard usage.deletions != 0 else { return }
+        write(usage.deletions)
+        write(usage.trashBytes)
     }
 
     mutating func write(_ value: StoredAsset) {
         write(value.isRelease)
         write(value.asset)
+    }
+
+    /// Without what its key says.
+    mutating func write(_ value: Deletion) {
+        write(value.actor.name)
+        write(value.actor.account) { $0.write($1) }
+        write(value.at)
+        write(value.requestID)
+        write(value.until)
+        write(each: value.releases.sorted()) { $0.write($1.text) }
+        write(FactsCoding.encode(value.facts))
     }
 
     mutating func write(_ value: Coordinates) {
@@ -139,12 +154,29 @@ extension BinaryReader {
     }
 
     mutating func readTotals() throws(RegistryError) -> (usage: Usage, revision: Revision) {
-        (Usage(assets: try readInt64(), packages: try readInt64(), bytes: try readInt64()), try readRevision())
+        var usage = Usage(assets: try readInt64(), packages: try readInt64(), bytes: try readInt64())
+        let revision = try readRevision()
+        if remaining > 0 {
+            usage.deletions = try readInt64()
+            usage.trashBytes = try readInt64()
+        }
+        return (usage, revision)
     }
 
     mutating func readStoredAsset() throws(RegistryError) -> StoredAsset {
         let isRelease = try readBool()
         return StoredAsset(asset: try readAsset(), isRelease: isRelease)
+    }
+
+    mutating func readDeletion(_ id: DeletionID) throws(RegistryError) -> Deletion {
+        let name = try readString()
+        let account = try readOptional { reader throws(RegistryError) in try reader.readEntityID() }
+        var deletion = Deletion(
+            repository: id.repository, revision: id.revision, actor: Actor(name: name, account: account), at: try readTimestamp(),
+            requestID: try readString(), until: try readTimestamp())
+        deletion.releases = Set(try readEach { reader throws(RegistryError) in try reader.readAssetPath() })
+        deletion.facts = try FactsCoding.decode(try readPrefixed())
+        return deletion
     }
 
     mutating func readCoordinates() throws(RegistryError) -> Coordinates {

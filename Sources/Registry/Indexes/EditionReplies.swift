@@ -50,7 +50,7 @@ private struct IndexFollower: Follower {
         for touched in entries.lazy.flatMap(\.touched) {
             switch touched {
             case .repository(let id), .package(let id, _), .learned(let id, _): repositories.insert(id)
-            case .asset, .tag, .record, .verdict: break
+            case .asset, .tag, .record, .verdict, .trash: break
             }
         }
         guard !repositories.isEmpty else { return [] }
