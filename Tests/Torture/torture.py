@@ -18,10 +18,13 @@ import cuts
 import flips
 import kills
 import ledger
+import race
 import surgery
 from run import Run
 
-MODES = {"kills": kills, "cuts-ext4": cuts.Cuts("ext4"), "cuts-xfs": cuts.Cuts("xfs"), "flips": flips, "surgery": surgery}
+MODES = {
+    "kills": kills, "cuts-ext4": cuts.Cuts("ext4"), "cuts-xfs": cuts.Cuts("xfs"), "flips": flips, "surgery": surgery, "race": race,
+}
 
 
 def main():
