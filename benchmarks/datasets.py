@@ -1,4 +1,4 @@
-"""Real things in many versions, for measuring what they take when they are stored together: got from the registries this machine reaches, or built."""
+"""Real things in many versions, for measuring what they take when they are stored together: got from the registries at hand, or built."""
 import glob, os, re, shutil, subprocess, sys, zipfile
 
 

@@ -31,8 +31,9 @@ def main():
     options = parser.parse_args()
     rows = chosen(options.rows)
     bench = Bench(options.granary, options.scratch, options.out, os.path.dirname(os.path.abspath(__file__)), options.rounds)
-    commit = options.commit or subprocess.run(["git", "-C", bench.here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    about = {"commit": commit, "rounds": options.rounds, "cores": os.cpu_count(), "kernel": platform.release(), "load_before": os.getloadavg()[0],
+    head = subprocess.run(["git", "-C", bench.here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    about = {"commit": options.commit or head, "rounds": options.rounds,
+             "cores": os.cpu_count(), "kernel": platform.release(), "load_before": os.getloadavg()[0],
              "began": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
     bench.say(f"{len(rows)} rows, {options.rounds} rounds, about {sum(row.minutes for row in rows) * options.rounds / 9:.0f} minutes; "
               f"load average before: {about['load_before']:.1f}")

@@ -223,7 +223,7 @@ int main(int count, char **words) {
         if (all[i].ended > ended) ended = all[i].ended;
     }
     qsort(took, total, sizeof *took, by_value);
-    printf("{\"requests\": %ld, \"errors\": %ld, \"seconds\": %.6f, \"p50_ms\": %.3f, \"p99_ms\": %.3f}\n", total, atomic_load(&failures), ended - began,
-           total ? took[total / 2] * 1e3 : 0, total ? took[total * 99 / 100] * 1e3 : 0);
+    printf("{\"requests\": %ld, \"errors\": %ld, \"seconds\": %.6f, \"p50_ms\": %.3f, \"p99_ms\": %.3f}\n", total, atomic_load(&failures),
+           ended - began, total ? took[total / 2] * 1e3 : 0, total ? took[total * 99 / 100] * 1e3 : 0);
     return 0;
 }

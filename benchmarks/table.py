@@ -29,12 +29,13 @@ def line(result):
 
 
 def markdown(about, results):
-    lines = [f"Commit {about['commit']}, {about['began']}, {about['cores']} cores, Linux {about['kernel']}; medians of {about['rounds']} rounds in turns, quartiles.",
-             "", "| row | figure | median | quartiles | gate | verdict | absolute | bottleneck |", "|---|---|---|---|---|---|---|---|"]
+    lines = [f"Commit {about['commit']}, {about['began']}, {about['cores']} cores, Linux {about['kernel']}; "
+             f"medians of {about['rounds']} rounds in turns, quartiles.", "",
+             "| row | figure | median | quartiles | gate | verdict | absolute | bottleneck |", "|---|---|---|---|---|---|---|---|"]
     title = None
     for result in results:
-        lines.append(f"| {result.title if result.title != title else ''} | {result.figure} | {shown(result)} | {spread(result)} | {limit(result)} | {result.verdict} "
-                     f"| {result.detail} | {result.bottleneck} |")
+        lines.append(f"| {result.title if result.title != title else ''} | {result.figure} | {shown(result)} | {spread(result)} | {limit(result)} "
+                     f"| {result.verdict} | {result.detail} | {result.bottleneck} |")
         title = result.title
     return "\n".join(lines) + "\n"
 
@@ -69,7 +70,8 @@ def plot(folder, about, results):
         if result.low is not None:
             ends = sorted(margin(result, value) for value in (result.low, result.high))
             axes.plot(ends, [index, index], color="black", linewidth=1.2)
-        axes.annotate(f"{shown(result)} ({limit(result)})", (max(middle, 1), index), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8)
+        words = f"{shown(result)} ({limit(result)})"
+        axes.annotate(words, (max(middle, 1), index), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_yticks(range(len(gates)), [f"{r.title}: {r.figure}" for r in gates], fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log", base=2)

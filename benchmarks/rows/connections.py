@@ -51,8 +51,8 @@ def run(bench):
 
     def beside_idle(_):
         # Two clients: each process has its own limit of open files.
-        clients = [subprocess.Popen([sys.executable, "-c", HOLD, str(server.port), str(IDLE // 2)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-                   for _ in range(2)]
+        command = [sys.executable, "-c", HOLD, str(server.port), str(IDLE // 2)]
+        clients = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         try:
             if [client.stdout.readline() for client in clients] != ["held\n"] * 2:
                 raise SystemExit("the idle connections could not be opened")

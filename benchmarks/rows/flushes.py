@@ -44,7 +44,8 @@ def run(bench):
             value, device, count = per_upload(bench, case, connections, 4096, 2)
             results.append(Result(
                 "flushes", f"flushes per upload of 4 KiB, {connections} connection{'s' if connections > 1 else ''}", case, value, "", at_most=limit,
-                bottleneck="the disk's flush", detail=f"{count} uploads; flushes the device saw, from everybody: {device:.2f}; docker-registry {theirs:.1f}"))
+                bottleneck="the disk's flush",
+                detail=f"{count} uploads; flushes the device saw, from everybody: {device:.2f}; docker-registry {theirs:.1f}"))
     return results
 
 

@@ -25,7 +25,8 @@ def publish(server, name, version, content):
     fields = {":action": "file_upload", "protocol_version": "1", "metadata_version": "2.1", "name": "paged", "version": version,
               "filetype": "bdist_wheel", "pyversion": "py3", "requires_python": ">=3.8", "sha256_digest": hashlib.sha256(content).hexdigest()}
     parts = [f'--{edge}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode() for key, value in fields.items()]
-    parts += [f'--{edge}\r\nContent-Disposition: form-data; name="content"; filename="{name}"\r\n\r\n'.encode(), content, f"\r\n--{edge}--\r\n".encode()]
+    parts += [f'--{edge}\r\nContent-Disposition: form-data; name="content"; filename="{name}"\r\n\r\n'.encode(), content]
+    parts += [f"\r\n--{edge}--\r\n".encode()]
     servers.call(server, "POST", "/pypi/index/", b"".join(parts), f"multipart/form-data; boundary={edge}")
 
 
@@ -34,7 +35,8 @@ def pypiserver(folder):
     if not os.path.exists(program):
         raise SystemExit("pypiserver is not to be had here")
     port = servers.free_port()
-    command = [program, "run", "-p", str(port), "-i", "127.0.0.1", "--disable-fallback", "--backend", "cached-dir", "--server", "gevent", f"{folder}/wheels"]
+    flags = ["--disable-fallback", "--backend", "cached-dir", "--server", "gevent"]
+    command = [program, "run", "-p", str(port), "-i", "127.0.0.1", *flags, f"{folder}/wheels"]
     return servers.Server("pypiserver", command, port, f"{folder}/pypiserver.log")
 
 

@@ -10,9 +10,10 @@ def cutting(bench):
     for (average, _), rounds in fastcdc.measure(os.path.dirname(bench.here), bench.folder("fastcdc")).items():
         ratios = [hashed / cut for cut, _, _, hashed in rounds]
         per = statistics.median(cut for cut, *_ in rounds) / (256 << 20) * 1e9
-        results.append(Result("fastcdc", "FastCDC beside SHA-256, same bytes in one process", f"speed, chunks of {average} KiB", statistics.median(ratios), "x",
-                              *quartiles(ratios), at_least=1.5, bottleneck="one dependent chain of shifts and table reads", detail=f"{per:.2f} CPU s/GB",
-                              rounds=len(ratios)))
+        results.append(Result(
+            "fastcdc", "FastCDC beside SHA-256, same bytes in one process", f"speed, chunks of {average} KiB", statistics.median(ratios), "x",
+            *quartiles(ratios), at_least=1.5, bottleneck="one dependent chain of shifts and table reads", detail=f"{per:.2f} CPU s/GB",
+            rounds=len(ratios)))
     return results
 
 
