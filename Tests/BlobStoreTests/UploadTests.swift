@@ -258,6 +258,38 @@ import Testing
         #expect(try fixture.files().keys.sorted() == ["/uploads/\(whole.id).data", "/uploads/\(whole.id).meta", "/uploads/notes.txt"].sorted())
     }
 
+    @Test("a crash in the first write out of order leaves what came in order, and counts neither that write nor the hole before it")
+    func crashInFirstRange() async throws {
+        let fixture = try Fixture()
+        let upload = try await fixture.blobs.beginUpload(context: [], totalBytes: 1_000_000)
+        _ = try await fixture.blobs.append(upload.id, at: 0, from: body(pattern(1_000, seed: 1)))
+        let source = CrashingSource(slices(pattern(500_000, seed: 2), of: 100_000), in: fixture)
+        _ = try await fixture.blobs.write(upload.id, range: 500_000..<1_000_000, from: Body(length: 500_000, source: source))
+        let later = try #require(source.found)
+        #expect(try await status(upload, later).ranges == [0..<1_000])
+        #expect(try await status(upload, later).received == 1_000)
+    }
+
+    /// Copies the store, as a crash would leave it, when half of it has been read.
+    private final class CrashingSource: BodySource {
+        private let rest: Mutex<[ByteBuffer]>
+        private let half: Int
+        private let fixture: Fixture
+        private let copy = Mutex<Fixture?>(nil)
+        var found: Fixture? { copy.withLock { $0 } }
+
+        init(_ slices: [ByteBuffer], in fixture: Fixture) {
+            rest = Mutex(slices.reversed())
+            half = slices.count / 2
+            self.fixture = fixture
+        }
+
+        func next() async throws(RegistryError) -> ByteBuffer? {
+            if rest.withLock({ $0.count }) == half { copy.withLock { $0 = try? fixture.afterCrash() } }
+            return rest.withLock { $0.popLast() }
+        }
+    }
+
     @Test("a torn range entry is forgotten, those before it count") func tornEntry() async throws {
         let fixture = try Fixture()
         let upload = try await fixture.blobs.beginUpload(context: [], totalBytes: 100)

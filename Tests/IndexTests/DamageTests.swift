@@ -126,12 +126,24 @@ import Testing
         }
     }
 
-    @Test("without its file CURRENT a store is refused, not begun anew") func missingCurrent() async throws {
+    @Test("without its file CURRENT, or its log, a store is refused, not begun anew or taken for older than it is", arguments: ["CURRENT", ".log"])
+    func missingFile(suffix: String) async throws {
         let directory = try TemporaryDirectory()
         try await made(directory, commits: 3)
-        unlink(directory.file("db/CURRENT"))
+        unlink(directory.file(try file(directory, "db") { $0.hasSuffix(suffix) }))
         let error = #expect(throws: RegistryError.self) { _ = try open(directory, "db") }
         #expect(error?.code == .corrupt)
+    }
+
+    @Test("a checkpoint has no log, and opens") func checkpoint() async throws {
+        let directory = try TemporaryDirectory()
+        try await made(directory, commits: 3)
+        let store = try open(directory, "db")
+        try store.checkpoint(at: directory.file("copy"))
+        store.close()
+        for name in TemporaryDirectory.entries(of: directory.file("copy")) where name.hasSuffix(".log") { unlink(directory.file("copy/\(name)")) }
+        #expect(try keys(directory, "copy") == Array(0..<3))
+        #expect(try keys(directory, "copy") == Array(0..<3))
     }
 
     @Test("a flipped bit in a table is found by reading every row") func flippedTable() async throws {

@@ -1,5 +1,6 @@
 """What all runs together have shown: a line for each in docs/reliability-ledger.tsv, and their sums in docs/reliability.md."""
 import datetime
+import fcntl
 import os
 import subprocess
 
@@ -18,10 +19,16 @@ def record(run, root=ROOT):
         "failures": len(run.failures), **{word: run.figures.get(word, 0) for word in ("detected", "harmless", "undetected")},
     }
     with open(path, "a") as f:
+        # Runs side by side end side by side.
+        fcntl.flock(f, fcntl.LOCK_EX)
         if f.tell() == 0:
             f.write("\t".join(COLUMNS) + "\n")
         f.write("\t".join(str(figures[column]) for column in COLUMNS) + "\n")
-    page = os.path.join(root, "docs", "reliability.md")
+        f.flush()
+        show(path, os.path.join(root, "docs", "reliability.md"))
+
+
+def show(path, page):
     with open(path) as f, open(page) as g:
         lines, text = f.read().splitlines(), g.read()
     before, rest = text.split(BEGIN, 1)

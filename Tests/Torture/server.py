@@ -73,8 +73,8 @@ class Client:
     def __init__(self, server, authorization):
         self.server, self.authorization, self.connection = server, authorization, None
 
-    def call(self, method, path, body=None, kind="application/octet-stream"):
-        headers = {"Content-Type": kind}
+    def call(self, method, path, body=None, kind="application/octet-stream", fields=None):
+        headers = {"Content-Type": kind, **(fields or {})}
         if self.authorization:
             headers["Authorization"] = self.authorization
         try:

@@ -1,4 +1,5 @@
 """A data directory with every kind of structure in it, and a reader of its bytes that shares no code with the server (docs/internals)."""
+import json
 import os
 import random
 import struct
@@ -17,6 +18,68 @@ class Span:
         self.kind, self.path, self.start, self.end, self.blobs, self.place = kind, path, start, end, frozenset(blobs), place
 
 
+def id_in(address):
+    """Of the session that an address, or a file, is named by."""
+    return address.split("?")[0].rstrip("/").rsplit("/", 1)[-1].split(".")[0]
+
+
+class Pieces:
+    """An OCI upload that was told to have its first half."""
+
+    def __init__(self, seed, number):
+        self.content, self.name = random.Random(seed).randbytes(300_000), f"img/open{number}"
+        self.place = f"/v2/{self.name}/blobs/sha256:{sha256(self.content)}"
+
+    def begin(self, client):
+        location = client.must([202], "POST", f"/v2/{self.name}/blobs/uploads/").getheader("Location")
+        self.address = location if location.startswith("/") else "/" + location.split("/", 3)[3]
+        client.must([202], "PATCH", self.address, self.content[:150_000])
+        self.id = id_in(self.address)
+
+    def finish(self, client):
+        """Whether it could be gone on with to its end."""
+        status, _, response = client.call("GET", self.address)
+        if status != 204:
+            return False
+        there = int(response.getheader("Range").split("-")[-1]) + 1
+        if client.call("PATCH", self.address, self.content[there:])[0] != 202:
+            return False
+        digest = "digest=sha256:" + sha256(self.content)
+        return client.call("PUT", self.address + ("&" if "?" in self.address else "?") + digest)[0] == 201
+
+
+class Ranges:
+    """An upload of the REST API that was told to have its third part, and then its first."""
+
+    STEP = 1 << 20
+
+    def __init__(self, seed, number):
+        self.content, self.path = random.Random(seed).randbytes(3_500_000), f"open/{number}"
+        self.place = f"/general/gen/{self.path}"
+
+    def begin(self, client):
+        body = {"repository_key": "gen", "artifact_path": self.path, "total_size": len(self.content), "chunk_size": self.STEP,
+                "checksum_sha256": sha256(self.content)}
+        status, answer, _ = client.call("POST", "/api/v1/uploads", json.dumps(body), "application/json")
+        if status != 201:
+            raise RuntimeError(f"no upload session: {status} {answer!r}")
+        self.id = json.loads(answer)["session_id"]
+        for index in (2, 0):
+            if self.send(client, index) != 200:
+                raise RuntimeError(f"a part of session {self.id} is refused")
+
+    def send(self, client, index):
+        part = self.content[index * self.STEP : (index + 1) * self.STEP]
+        first = index * self.STEP
+        fields = {"Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(self.content)}"}
+        return client.call("PATCH", f"/api/v1/uploads/{self.id}", part, fields=fields)[0]
+
+    def finish(self, client):
+        if [self.send(client, index) for index in (1, 3)] != [200, 200]:
+            return False
+        return client.call("PUT", f"/api/v1/uploads/{self.id}/complete", "{}", "application/json")[0] in (200, 201)
+
+
 class Specimen:
     """`data` as a server left it: what is in it by address, open sessions, and the spans of its files."""
 
@@ -24,7 +87,7 @@ class Specimen:
         self.run, self.data, self.keeps_old = run, data, keeps_old
         # Segments as they were before the last uploads, by path.
         self.old = {}
-        # Address to SHA-256; open sessions' addresses to what they were told to have, and the whole.
+        # Address to SHA-256; deleted addresses; open upload sessions by their ids.
         self.places, self.gone, self.sessions = {}, [], {}
         self.authorization, self.password = None, None
 
@@ -74,7 +137,9 @@ class Specimen:
             if status == 200:
                 self.places[path + ".metadata"] = sha256(body)
         for number in range(4):
-            self.begin(client, number)
+            session = (Pieces if number % 2 else Ranges)(f"{self.run.seed}/session/{number}", number)
+            session.begin(client)
+            self.sessions[session.id] = session
         code = server.end()
         if code != 0:
             raise RuntimeError(f"the server ended with {code}")
@@ -96,15 +161,6 @@ class Specimen:
             time.sleep(0.05)
         time.sleep(0.2)
         server.end()
-
-    def begin(self, client, number):
-        """A session that was told to have the first half; of every other one that half came in two ranges, the second first."""
-        content = random.Random(f"{self.run.seed}/session/{number}").randbytes(300_000)
-        name = f"img/open{number}"
-        address = client.must([202], "POST", f"/v2/{name}/blobs/uploads/").getheader("Location")
-        address = "/" + address.split("/", 3)[3] if not address.startswith("/") else address
-        client.must([202], "PATCH", address, content[:150_000])
-        self.sessions[address] = (name, content)
 
     # MARK: Bytes
 
@@ -136,6 +192,9 @@ class Specimen:
                 size = os.path.getsize(os.path.join(path, name))
                 if name.endswith(".sst"):
                     found += table_spans(os.path.join(folder, name), self.read(folder, name))
+                elif isinstance(self.sessions.get(id_in(name)), Ranges) and name.endswith(".data"):
+                    step, path_here = Ranges.STEP, os.path.join(folder, name)
+                    found += [Span("upload hole" if part == 1 else "upload data", path_here, part * step, (part + 1) * step) for part in range(3)]
                 elif os.path.isfile(os.path.join(path, name)) and size:
                     found.append(Span(kind(name), os.path.join(folder, name), 0, size, place=name))
         return found

@@ -137,7 +137,7 @@ class Operation(Trial):
         return Change("index missing", "all of it", [])
 
     def do_index_file_missing(self):
-        names = [name for name in os.listdir(self.path("index")) if name == "CURRENT" or name.startswith("MANIFEST") or name.endswith(".sst")]
+        names = [name for name in os.listdir(self.path("index")) if name == "CURRENT" or name.startswith("MANIFEST") or name.endswith((".sst", ".log"))]
         name = self.run.chance.choice(sorted(names))
         os.remove(self.path(f"index/{name}"))
         return Change("index file missing", name, [])

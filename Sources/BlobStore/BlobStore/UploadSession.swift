@@ -80,6 +80,9 @@ final class UploadSession: Sendable {
         // A second name: a change committed it as a blob, and the crash came before the session was removed. Its bytes are nobody's to touch.
         guard status.links == 1 else { return nil }
         let noted = UploadRangeEntry.decodeAll(Array(metaBytes[length...]))
+        let metaEnd = Int64(length + noted.count * UploadRangeEntry.bytes)
+        // What is left of an entry must not come to life again behind the next one.
+        if metaBytes.count > Int(metaEnd) { try Disk.truncate(try Disk.open("\(directory)/\(id).meta", O_RDWR), to: metaEnd) }
         var received = ReceivedRanges()
         if noted.isEmpty {
             // Staged, but not committed: what follows the bytes is ours, not the client's.
@@ -90,7 +93,7 @@ final class UploadSession: Sendable {
         }
         state = Mutex(
             State(
-                received: received, isRanged: !noted.isEmpty, metaEnd: Int64(length + noted.count * UploadRangeEntry.bytes),
+                received: received, isRanged: !noted.isEmpty, metaEnd: metaEnd,
                 running: received.ranges.isEmpty ? RunningHash() : nil, expires: status.modified.adding(seconds: lifetimeSeconds)))
     }
 
@@ -173,7 +176,7 @@ final class UploadSession: Sendable {
             try Disk.setModified(data, to: now)
             try Disk.synchronize(data)
         }
-        if isRanged { try note([range]) }
+        if isRanged { try note(range) }
         try state.withLock { state throws(RegistryError) in
             if state.work == .gone { throw isGone }
             state.received.insert(range)
@@ -193,9 +196,7 @@ final class UploadSession: Sendable {
             try Disk.setModified(data, to: now)
             try Disk.synchronize(data)
         }
-        // The first note must also tell what came in order before, for from now on the length of the file means nothing.
-        let before = state.withLock { $0.isRanged ? [] : $0.received.ranges }
-        try note(before + [range])
+        try note(range)
         try state.withLock { state throws(RegistryError) in
             if state.work == .gone { throw isGone }
             state.received.insert(range)
@@ -211,13 +212,18 @@ final class UploadSession: Sendable {
         }
     }
 
+    /// Before the first byte lies out of order: what came in order is noted, for from now on the length of the file means nothing. Blocks.
+    func beginRanges() throws(RegistryError) { try note(nil) }
+
     /// One at a time: an entry behind a hole would be lost in a crash.
-    private func note(_ ranges: [Range<Int64>]) throws(RegistryError) {
+    /// - Parameter range: nil to note what came in order, unless that was done.
+    private func note(_ range: Range<Int64>?) throws(RegistryError) {
         try turn.withLock { _ throws(RegistryError) in
+            let (isRanged, received, end) = state.withLock { ($0.isRanged, $0.received.contiguous, $0.metaEnd) }
+            guard !isRanged || range != nil else { return }
             try keepingFailure { () throws(RegistryError) in
-                let bytes = ranges.flatMap(UploadRangeEntry.encode)
+                let bytes = UploadRangeEntry.encode(range ?? 0..<received)
                 let meta = try Disk.open(metaPath, O_RDWR)
-                let end = state.withLock { $0.metaEnd }
                 try Disk.write(bytes, to: meta, at: end)
                 try Disk.synchronize(meta)
                 state.withLock { state in

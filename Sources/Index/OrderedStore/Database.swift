@@ -128,6 +128,10 @@ final class Database: @unchecked Sendable {
             throw damaged("its file CURRENT names no file that is there", at: path)
         }
         let manifest = String(current.dropLast())
+        // Who opens a store to write gives it a log, and a lock, before the first manifest is replaced. A copy made by `checkpoint` has neither.
+        if names.contains("LOCK"), manifest != "MANIFEST-000001", !names.contains(where: { $0.hasSuffix(".log") }) {
+            throw damaged("its log of changes is missing", at: path)
+        }
         if case .damaged(let at) = try LogFile.state(ofFile: "\(path)/\(manifest)") { throw damaged("byte \(at) of \(manifest)", at: path) }
     }
 
