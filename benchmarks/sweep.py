@@ -81,7 +81,7 @@ def p(values, share):
 
 
 def main():
-    binary, scratch, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 5
+    binary, scratch, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 9
     server = servers.granary(binary, scratch, "--set", "sweep_interval_minutes=0", "--set", "segment_bytes_max=8388608")
     try:
         load = Load(server.port)
