@@ -49,7 +49,10 @@ extension Sweeper {
         return explanation
     }
 
-    private func words(for pin: Pin) async throws(RegistryError) -> String { try await catalog.words(for: pin) }
+    private func words(for pin: Pin) async throws(RegistryError) -> String {
+        let words = try await catalog.words(for: pin)
+        return pin.reason.isTrash ? "kept by \(words)" : words
+    }
 }
 
 extension Catalog {
@@ -68,6 +71,6 @@ extension Catalog {
     private func words(for id: DeletionID, in name: String) async throws(RegistryError) -> String {
         // Restored or purged a moment ago, perhaps.
         guard let deletion = try await deletion(id) else { return "the trash of \(name)" }
-        return "kept by the trash of \(name) until \(deletion.until): deletion \(id.revision) by \(deletion.actor) at \(deletion.at)"
+        return "the trash of \(name) until \(deletion.until): deletion \(id.revision) by \(deletion.actor) at \(deletion.at)"
     }
 }
