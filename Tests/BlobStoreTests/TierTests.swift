@@ -379,3 +379,91 @@ struct TieredFixture {
         #expect(crashed.blobs.tierStatistics?.copiedFiles == 0)
     }
 }
+
+@Suite("Blobs in chunks, with a tier") struct TieredChunkTests {
+    /// Segments of 1 MiB; everything leaves the disk that may.
+    static func store() async throws -> (TieredFixture, [(id: BlobID, bytes: [UInt8])]) {
+        var options = TieredFixture.options
+        options.segmentBytesMax = 1 << 20
+        options.chunkCacheBytesMax = 0
+        let tiered = try await TieredFixture(store: options)
+        let first = Fixture.text(3_000_000, seed: 1)
+        var blobs: [(id: BlobID, bytes: [UInt8])] = []
+        for bytes in [first, Fixture.edited(first)] {
+            let id = try await tiered.fixture.store(bytes)
+            guard case .cut = try await tiered.fixture.cut(id) else {
+                Issue.record("it was left whole")
+                continue
+            }
+            blobs.append((id, bytes))
+        }
+        try await tiered.settle()
+        try await tiered.storeLast()
+        return (tiered, blobs)
+    }
+
+    private func isOnDisk(_ tiered: TieredFixture, chunksOf id: BlobID) async throws -> Bool {
+        let location = try #require(try await tiered.fixture.blobs.location(of: id))
+        return try !tiered.fixture.blobs.hasAwayChunks(id, at: location)
+    }
+
+    @Test("chunks leave the disk, recipes stay; a read brings pieces, and what is much asked for whole; a thread that waits reads the same")
+    func lifeCycle() async throws {
+        let (tiered, blobs) = try await TieredChunkTests.store()
+        for (id, bytes) in blobs {
+            #expect(try await !isOnDisk(tiered, chunksOf: id))
+            let content = try #require(try await tiered.fixture.blobs.content(of: id))
+            guard case .streamed(let streamed) = content.storage else {
+                Issue.record("it is not in chunks")
+                continue
+            }
+            let before = tiered.fixture.blobs.tierStatistics?.rangedReads ?? 0
+            let range = try await streamed.body(of: 100_000..<100_010).collect()
+            #expect(Array(range.readableBytesView) == Array(bytes[100_000..<100_010]))
+            #expect((tiered.fixture.blobs.tierStatistics?.rangedReads ?? 0) == before + 1)
+            var read: [UInt8] = []
+            let body = streamed.body(of: 0..<Int64(bytes.count))
+            while let slice = try await body.next() { read += Array(slice.readableBytesView) }
+            #expect(read == bytes)
+            try await tiered.settle()
+            #expect(try content.bytes(at: 0, count: bytes.count) == bytes)
+            try await tiered.settle()
+        }
+        #expect((tiered.fixture.blobs.tierStatistics?.returnedFiles ?? 0) > 0)
+    }
+
+    @Test("a check, the scrub and the sweep of chunks leave alone what only the tier has; a push of the same bytes does not wait for it")
+    func others() async throws {
+        let (tiered, blobs) = try await TieredChunkTests.store()
+        let reads = tiered.tier.reads.withLock { $0 }
+        let page = try await tiered.fixture.blobs.checkBlobs(after: nil, limit: 100, reading: { _ in true })
+        #expect(page.findings == [])
+        #expect(try await tiered.fixture.blobs.sweepChunks(dryRun: false).removedChunks == 0)
+        tiered.tier.setDown(true)
+        #expect(try await tiered.fixture.store(blobs[0].bytes) == blobs[0].id)
+        #expect(try await tiered.fixture.read(blobs[0].id) == blobs[0].bytes)
+        let other = try #require(try await tiered.fixture.blobs.content(of: blobs[1].id))
+        #expect(await code { _ = try other.bytes(at: 0, count: 10) } == .unavailable)
+        #expect(tiered.tier.reads.withLock { $0 } == reads)
+    }
+
+    @Test("an empty disk takes over blobs in chunks, too, and only their recipes come back for it")
+    func adoption() async throws {
+        let (tiered, blobs) = try await TieredChunkTests.store()
+        let lost = try await TieredFixture(bucket: tiered.bucket)
+        for (id, _) in blobs { #expect(try await !isOnDisk(lost, chunksOf: id)) }
+        for (id, bytes) in blobs { #expect(try await lost.fixture.read(id) == bytes) }
+    }
+
+    @Test("a damaged chunk in the tier is found, and nothing wrong is read")
+    func damage() async throws {
+        let (tiered, blobs) = try await TieredChunkTests.store()
+        let location = try #require(try await tiered.fixture.blobs.location(of: blobs[0].id))
+        let recipe = try tiered.fixture.blobs.chunked(blobs[0].id, at: location).recipe
+        let row = try #require(try tiered.fixture.index.get(ChunkIndex.key(ofChunk: recipe[0].chunk), in: .chunks))
+        let place = try ChunkIndex.place(row)
+        try flip(tiered.bucket.file("\(TierName.segment(place.segment))"), at: place.offset + 100)
+        let content = try #require(try await tiered.fixture.blobs.content(of: blobs[0].id))
+        #expect(await code { _ = try content.bytes(at: 0, count: 10) } == .corrupt)
+    }
+}

@@ -83,10 +83,15 @@ extension BlobStore {
         return try TierRow(row).state != .arriving
     }
 
-    /// Whether a blob's own file is in the tier alone: bytes at hand take its place sooner than it comes back.
+    /// Whether a blob's own file, or chunks of it, are in the tier alone: bytes at hand take its place sooner than they come back.
     func isAway(_ id: BlobID) async throws(RegistryError) -> Bool {
-        guard let tiering, let location = try await location(of: id), location.place == .ownFile else { return false }
-        return tiering.isRemote(.ownFile(id))
+        guard let tiering, let location = try await location(of: id) else { return false }
+        switch location.place {
+        case .segment: return false
+        case .ownFile: return tiering.isRemote(.ownFile(id))
+        case .recipe:
+            return try await pool.run { [self] () throws(RegistryError) in try hasAwayChunks(id, at: location) }
+        }
     }
 
     // MARK: Sweeping

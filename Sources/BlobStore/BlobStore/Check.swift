@@ -187,6 +187,7 @@ extension BlobStore {
                 throw BlobStore.corrupt(id, "its chunk from \(piece.start) on is missing")
             }
             let place = try ChunkIndex.place(row)
+            if try isAway(segment: place.segment) { continue }
             let file = try openFiles.open(.segment(place.segment), at: segments.path(place.segment))
             let header = try file.flatMap { file throws(RegistryError) in
                 RecordHeader(try Disk.read(file, at: place.offset, count: RecordHeader.bytes))
@@ -202,7 +203,7 @@ extension BlobStore {
     func verifyWhole(
         _ id: BlobID, at location: BlobLocation, pause: (Int) throws(RegistryError) -> Void = { _ in }
     ) throws(RegistryError) {
-        guard location.isWhole else { return try verifyChunks(id, at: location, pause: pause) }
+        guard location.isWhole else { return try verifyChunks(id, at: location, isOnDiskOnly: true, pause: pause) }
         let blob = try opened(id, at: location)
         var expected = BinaryReader(try checksums(of: id, blob))
         var hasher = MultiHasher(.sha256)

@@ -42,8 +42,27 @@ final class ChunkedBlob: StreamedBytes {
         return (piece, Int(offset - piece.start))
     }
 
+    /// A piece that only the tier has; nil when it is in memory or on the disk.
+    fileprivate func readAway(_ piece: Recipe.Piece) async throws(RegistryError) -> ByteBuffer? {
+        guard store.tiering != nil, store.chunkCache.find(piece.chunk) == nil else { return nil }
+        do throws(RegistryError) {
+            guard let chunk = try await store.chunkFromTier(piece.chunk) else { return nil }
+            guard chunk.readableBytes == piece.length else { throw BinaryReader.damaged }
+            return chunk
+        } catch {
+            guard error.code == .corrupt else { throw error }
+            let failure = damage(in: piece, error)
+            store.noteDamage(id, failure)
+            throw failure
+        }
+    }
+
+    private func damage(in piece: Recipe.Piece, _ error: RegistryError) -> RegistryError {
+        BlobStore.corrupt(id, "its bytes are damaged from \(piece.start) to \(piece.start + Int64(piece.length))", cause: "\(error)")
+    }
+
     /// Blocks.
-    /// - Parameter isStored: from the disk, whatever memory knows.
+    /// - Parameter isStored: from the disk or the tier, whatever memory knows.
     func read(_ piece: Recipe.Piece, isStored: Bool = false) throws(RegistryError) -> ByteBuffer {
         do throws(RegistryError) {
             let chunk = try isStored ? store.readStoredChunk(piece.chunk) : store.readChunk(piece.chunk)
@@ -51,8 +70,7 @@ final class ChunkedBlob: StreamedBytes {
             return chunk
         } catch {
             guard error.code == .corrupt else { throw error }
-            let failure = BlobStore.corrupt(
-                id, "its bytes are damaged from \(piece.start) to \(piece.start + Int64(piece.length))", cause: "\(error)")
+            let failure = damage(in: piece, error)
             // Who verifies looks again whether the blob is still there, before it says so.
             if !isStored { store.noteDamage(id, failure) }
             throw failure
@@ -81,15 +99,21 @@ private final class Pieces: BodySource {
     }
 
     func next() async throws(RegistryError) -> ByteBuffer? {
-        try await blob.store.pool.run { [self] () throws(RegistryError) in
-            try state.withLock { state throws(RegistryError) in try next(&state) }
+        let position = state.withLock { $0.position }
+        guard position < end else { return nil }
+        let (piece, skipped) = blob.piece(at: position)
+        // What the tier alone has comes without a thread of the pool: those are for who reads the disk.
+        let away = try await blob.readAway(piece)
+        return try await blob.store.pool.run { [self] () throws(RegistryError) in
+            try state.withLock { state throws(RegistryError) in
+                let chunk: ByteBuffer
+                if let away { chunk = away } else { chunk = try blob.read(piece) }
+                return try slice(of: chunk, skipped, &state)
+            }
         }
     }
 
-    private func next(_ state: inout State) throws(RegistryError) -> ByteBuffer? {
-        guard state.position < end else { return nil }
-        let (piece, skipped) = blob.piece(at: state.position)
-        let chunk = try blob.read(piece)
+    private func slice(of chunk: ByteBuffer, _ skipped: Int, _ state: inout State) throws(RegistryError) -> ByteBuffer? {
         let count = min(chunk.readableBytes - skipped, Int(clamping: end - state.position), Pieces.bytesMax)
         guard let slice = chunk.getSlice(at: chunk.readerIndex + skipped, length: count) else { throw BinaryReader.damaged }
         state.position += Int64(count)
@@ -228,7 +252,7 @@ extension BlobStore {
     }
 
     func readRecipe(_ id: BlobID, at place: BlobLocation.RecordPlace) throws(RegistryError) -> Recipe {
-        try Recipe(try readRecord(.recipe, id, at: place) { bytes throws(RegistryError) in unsafe Array(bytes) })
+        try Recipe(try content(.recipe, id, of: try recordBytes(id, at: place), at: place) { bytes throws(RegistryError) in unsafe Array(bytes) })
     }
 
     /// The chunk, checked by its digest. Blocks.
@@ -256,7 +280,12 @@ extension BlobStore {
     }
 
     func readChunk(_ id: BlobID, at place: BlobLocation.RecordPlace) throws(RegistryError) -> ByteBuffer {
-        let chunk = try readRecord(.chunk, id, at: place) { bytes throws(RegistryError) in try unsafe ChunkRecord.decode(bytes) }
+        try chunk(id, of: try recordBytes(id, at: place), at: place)
+    }
+
+    /// Checked by its digest.
+    func chunk(_ id: BlobID, of record: [UInt8], at place: BlobLocation.RecordPlace) throws(RegistryError) -> ByteBuffer {
+        let chunk = try content(.chunk, id, of: record, at: place) { bytes throws(RegistryError) in try unsafe ChunkRecord.decode(bytes) }
         guard BlobID(BlobStore.digest(of: chunk)) == id else { throw BlobStore.corrupt(id, "the chunk is damaged") }
         return chunk
     }
@@ -267,17 +296,25 @@ extension BlobStore {
         return hasher.finish()
     }
 
+    /// A record as it lies on the disk or, where that has let it go, in the tier.
+    private func recordBytes(_ id: BlobID, at place: BlobLocation.RecordPlace) throws(RegistryError) -> [UInt8] {
+        let count = RecordHeader.bytes + Int(place.length) + Int(SliceChecksums.tableBytes(length: place.length))
+        while true {
+            if let file = try openFiles.open(.segment(place.segment), at: segments.path(place.segment)) {
+                return try Disk.read(file, at: place.offset, count: count)
+            }
+            guard let tiering, tiering.isRemote(.segment(place.segment)) else { throw BlobStore.corrupt(id, "its file is missing") }
+            if let record = try tiering.recordWaiting(at: place) { return record }
+        }
+    }
+
     /// What follows the header of a record, its checksums right.
-    private func readRecord<R>(
-        _ kind: RecordHeader.Kind, _ id: BlobID, at place: BlobLocation.RecordPlace,
+    private func content<R>(
+        _ kind: RecordHeader.Kind, _ id: BlobID, of record: [UInt8], at place: BlobLocation.RecordPlace,
         _ body: (UnsafeRawBufferPointer) throws(RegistryError) -> R
     ) throws(RegistryError) -> R {
-        guard let file = try openFiles.open(.segment(place.segment), at: segments.path(place.segment)) else {
-            throw BlobStore.corrupt(id, "its file is missing")
-        }
         let length = Int(place.length)
         let tableBytes = Int(SliceChecksums.tableBytes(length: place.length))
-        let record = try Disk.read(file, at: place.offset, count: RecordHeader.bytes + length + tableBytes)
         guard record.count == RecordHeader.bytes + length + tableBytes, let header = RecordHeader(record.prefix(RecordHeader.bytes)),
             header.kind == kind, header.segment == place.segment, header.id == id, header.length == place.length
         else { throw BlobStore.corrupt(id, "its header is damaged") }
@@ -294,18 +331,25 @@ extension BlobStore {
     }
 
     /// Reads every chunk, and the whole by its SHA-256. Blocks.
-    /// - Parameter pause: called after each chunk with its length.
+    /// - Parameters:
+    ///   - isOnDiskOnly: chunks that only the tier has are passed over; the whole is not proved then.
+    ///   - pause: called after each chunk with its length.
     func verifyChunks(
-        _ id: BlobID, at location: BlobLocation, pause: (Int) throws(RegistryError) -> Void = { _ in }
+        _ id: BlobID, at location: BlobLocation, isOnDiskOnly: Bool = false, pause: (Int) throws(RegistryError) -> Void = { _ in }
     ) throws(RegistryError) {
         guard let place = location.record else { preconditionFailure("a recipe lies in a segment") }
         let blob = ChunkedBlob(id, try readRecipe(id, at: place), of: self)
         var hasher = Digest.Hasher(.sha256)
+        var isWhole = true
         for index in 0..<blob.recipe.count {
+            if isOnDiskOnly, try isAway(chunk: blob.recipe[index].chunk) {
+                isWhole = false
+                continue
+            }
             let chunk = try blob.read(blob.recipe[index], isStored: true)
             chunk.withUnsafeReadableBytes { unsafe hasher.update($0) }
             try pause(chunk.readableBytes)
         }
-        guard BlobID(hasher.finish()) == id else { throw BlobStore.corrupt(id, "its chunks are not what it was made of") }
+        guard !isWhole || BlobID(hasher.finish()) == id else { throw BlobStore.corrupt(id, "its chunks are not what it was made of") }
     }
 }

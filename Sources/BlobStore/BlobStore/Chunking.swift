@@ -257,7 +257,7 @@ extension BlobStore {
 
     private func append(_ kind: RecordHeader.Kind, _ id: BlobID, _ record: ByteBuffer) throws(RegistryError) -> Written {
         let table = record.withUnsafeReadableBytes { unsafe SliceChecksums.table(of: $0) }
-        let (segment, offset) = try segments.append(kind, id, record, table: table, for: .chunks)
+        let (segment, offset) = try segments.append(kind, id, record, table: table, for: kind == .recipe ? .recipes : .chunks)
         return Written(entry: SegmentEntry(kind, id: id, offset: offset, length: Int64(record.readableBytes)), segment: segment)
     }
 

@@ -226,7 +226,8 @@ extension BlobStore {
         guard entry.kind == .blob, entry.length > Int64(options.stagedInMemoryBytesMax) else {
             let bytes = try Disk.read(file, at: first, count: Int(entry.length))
             try BlobStore.check(bytes, entry, table)
-            let (segment, offset) = try segments.append(entry.kind, entry.id, ByteBuffer(bytes: bytes), table: table, for: .compaction)
+            let purpose: Segments.Purpose = entry.kind == .recipe ? .recipes : .compaction
+            let (segment, offset) = try segments.append(entry.kind, entry.id, ByteBuffer(bytes: bytes), table: table, for: purpose)
             return Moved(entry: entry, segment: segment, offset: offset)
         }
         let reservation = try segments.reserve(length: entry.length, for: .compaction)

@@ -10,8 +10,8 @@ import Synchronization
 /// The segments of a store: those that take records, and those that are full, sealed as soon as every record's fate is known.
 final class Segments: Sendable {
     /// What comes in, what compaction moves and what blobs are cut into do not share a segment: an upload's sync does not wait for the bytes of the
-    /// others.
-    enum Purpose: Hashable { case uploads, compaction, chunks }
+    /// others. Recipes lie apart from chunks, because they stay on the disk when chunks leave it for a tier.
+    enum Purpose: Hashable { case uploads, compaction, chunks, recipes }
 
     private struct State {
         var active: [Purpose: Segment] = [:]

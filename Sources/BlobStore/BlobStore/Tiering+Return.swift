@@ -18,20 +18,13 @@ extension Tiering {
     /// Blobs up to this length are answered from memory, without their segment.
     static let rangedBytesMax: Int64 = 256 << 10
     /// A segment of which so much was asked for by ranges comes back whole.
-    private static let rangedShare: Int64 = 16
+    static let rangedShare: Int64 = 16
 
     /// The bytes of a short blob, straight from the tier and verified; nil when the file is on the disk, or comes back now.
     func rangedContent(of id: BlobID, at location: BlobLocation) async throws(RegistryError) -> BlobContent? {
         guard case .segment(let number, let offset) = location.place, location.length <= Tiering.rangedBytesMax else { return nil }
         let bytes = RecordHeader.footprint(length: location.length)
-        let isWorthIt: Bool = state.withLock { state in
-            guard let length = state.present[.segment(number)], state.flights[.segment(number)] == nil else { return false }
-            let before = state.ranged[number] ?? 0
-            guard before + bytes <= max(length / Tiering.rangedShare, Tiering.rangedBytesMax) else { return false }
-            state.ranged[number] = before + bytes
-            return true
-        }
-        guard isWorthIt else { return nil }
+        guard isWorthRange(number, bytes) else { return nil }
         let wanted = Int64(RecordHeader.bytes) + location.length + SliceChecksums.tableBytes(length: location.length)
         let record = Array(try await collect(.segment(number), offset..<offset + wanted).readableBytesView)
         let table = Array(record[(RecordHeader.bytes + Int(location.length))...])
@@ -103,9 +96,9 @@ extension Tiering {
     }
 
     private func fetch(_ name: Name) async throws(RegistryError) {
-        guard claim(name) else { throw Tiering.unanswered("the file is just being moved") }
+        await claimInTurn(name)
         defer { release(name) }
-        guard let length = state.withLock({ $0.present[name] }) else { return }
+        guard let length = state.withLock({ state in state.local[name] == nil ? state.present[name] : nil }) else { return }
         try await dropAll(toFit: length)
         let temporary = try await pool.run { [self] () throws(RegistryError) in
             let temporary = try TemporaryFile(in: blobs, named: "\(directory)/uploads/\(world.newID()).tmp")
@@ -220,14 +213,14 @@ extension Tiering {
     // MARK: Rebuilding
 
     /// Of each segment that only the tier has, a file that holds its index where it was, and nothing else; for making locations anew. Those that
-    /// also hold pieces of blobs are brought back whole.
+    /// hold recipes are brought back whole.
     func indexFiles() async throws(RegistryError) -> [UInt64: OpenFile] {
         let remote = state.withLock { state in state.present.filter { state.local[$0.key] == nil } }
         var files: [UInt64: OpenFile] = [:]
         for case (.segment(let number), let length) in remote {
             let file = try await indexFile(number, length)
             let entries = try await pool.run { () throws(RegistryError) in try SegmentIndex.entries(of: file, number: number) }
-            if let entries, !Tiering.holdsPieces(entries) {
+            if let entries, !Tiering.holdsRecipes(entries) {
                 files[number] = file
             } else {
                 try await bringBack(.segment(number))

@@ -133,7 +133,9 @@ extension Tiering {
         numbers.insert(number)
         let missing = state.withLock { state in numbers.filter { state.present[.segment($0)] == nil } }
         guard !missing.isEmpty else { return }
-        try await pool.run { [self] () throws(RegistryError) in segments.retire(.chunks) }
+        try await pool.run { [self] () throws(RegistryError) in
+            for purpose in [Segments.Purpose.chunks, .recipes] { segments.retire(purpose) }
+        }
         // Behind whatever is to be sealed.
         try await segments.sealing.run { () throws(RegistryError) in }
         let sealed = Set(try await pool.run { [segments] () throws(RegistryError) in try segments.sealedNumbers() })

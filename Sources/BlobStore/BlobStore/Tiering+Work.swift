@@ -227,15 +227,18 @@ extension Tiering {
         }
         try await pool.run { [self] () throws(RegistryError) in
             if case .segment(let number) = name, let file = try Disk.openExisting(path(name)) {
-                guard let entries = try SegmentIndex.entries(of: file, number: number), !Tiering.holdsPieces(entries) else {
+                guard let entries = try SegmentIndex.entries(of: file, number: number), !Tiering.holdsRecipes(entries) else {
                     state.withLock { _ = $0.resident.insert(name) }
                     return
                 }
             }
-            try Disk.remove(path(name))
-            // After `local` no reader finds the file without going to the tier, and before it none was told to.
+            // First: whoever misses the file is to know that the tier has it, and waits until this has ended to bring it back.
+            let file = state.withLock { $0.local.removeValue(forKey: name) }
+            do throws(RegistryError) { try Disk.remove(path(name)) } catch {
+                state.withLock { $0.local[name] = file }
+                throw error
+            }
             state.withLock { state in
-                state.local[name] = nil
                 state.statistics.droppedFiles += 1
                 state.statistics.droppedBytes += UInt64(length)
             }
@@ -291,8 +294,7 @@ extension Tiering {
 
     static func damaged(_ reason: String) -> RegistryError { RegistryError(.corrupt, subject: .store, reason: reason) }
 
-    /// Whether something else than whole blobs is among them.
-    static func holdsPieces(_ entries: [SegmentEntry]) -> Bool { entries.contains { $0.kind != .blob } }
+    static func holdsRecipes(_ entries: [SegmentEntry]) -> Bool { entries.contains { $0.kind == .recipe } }
 }
 
 extension TierName {

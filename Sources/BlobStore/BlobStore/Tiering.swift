@@ -51,7 +51,7 @@ final class Tiering: Sendable {
         var busy: Set<Name> = []
         /// Not to be copied in this run: damaged.
         var refused: Set<Name> = []
-        /// Segments that also hold pieces of blobs, which are read where nobody can wait for a tier: they stay on the disk.
+        /// Segments that hold recipes, which tell what is in use: they stay on the disk.
         var resident: Set<Name> = []
         var flights: [Name: [Waiter]] = [:]
         /// Who waits until nobody is at work on a file.
