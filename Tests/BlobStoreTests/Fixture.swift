@@ -97,7 +97,12 @@ struct Fixture {
     /// The whole blob, nil when the store has none.
     func read(_ id: BlobID) async throws -> [UInt8]? {
         guard let content = try await blobs.content(of: id) else { return nil }
-        return try content.bytes(at: 0, count: Int(content.length))
+        return try await bytes(of: content, count: Int(content.length))
+    }
+
+    /// On a thread that may wait, as the registry reads: for chunks that a tier has to give, a task must be free to fetch them.
+    func bytes(of content: BlobContent, count: Int) async throws -> [UInt8] {
+        try await blobs.pool.run { () throws(RegistryError) in try content.bytes(at: 0, count: count) }
     }
 
     func locations() throws -> [BlobID: BlobLocation] {

@@ -426,7 +426,7 @@ struct TieredFixture {
             while let slice = try await body.next() { read += Array(slice.readableBytesView) }
             #expect(read == bytes)
             try await tiered.settle()
-            #expect(try content.bytes(at: 0, count: bytes.count) == bytes)
+            #expect(try await tiered.fixture.bytes(of: content, count: bytes.count) == bytes)
             try await tiered.settle()
         }
         #expect((tiered.fixture.blobs.tierStatistics?.returnedFiles ?? 0) > 0)
@@ -443,7 +443,7 @@ struct TieredFixture {
         #expect(try await tiered.fixture.store(blobs[0].bytes) == blobs[0].id)
         #expect(try await tiered.fixture.read(blobs[0].id) == blobs[0].bytes)
         let other = try #require(try await tiered.fixture.blobs.content(of: blobs[1].id))
-        #expect(await code { _ = try other.bytes(at: 0, count: 10) } == .unavailable)
+        #expect(await code { _ = try await tiered.fixture.bytes(of: other, count: 10) } == .unavailable)
         #expect(tiered.tier.reads.withLock { $0 } == reads)
     }
 
@@ -464,6 +464,6 @@ struct TieredFixture {
         let place = try ChunkIndex.place(row)
         try flip(tiered.bucket.file("\(TierName.segment(place.segment))"), at: place.offset + 100)
         let content = try #require(try await tiered.fixture.blobs.content(of: blobs[0].id))
-        #expect(await code { _ = try content.bytes(at: 0, count: 10) } == .corrupt)
+        #expect(await code { _ = try await tiered.fixture.bytes(of: content, count: 10) } == .corrupt)
     }
 }
