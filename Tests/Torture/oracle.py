@@ -250,7 +250,7 @@ def judge(run, uploads, client, when):
             run.lose(f"{when}: {wrong}")
 
 
-def leaks(server, uploads):
+def leaks(server, uploads, say=print):
     """What is left of the dead after two sweeps, in words; nothing when all is well."""
     admin = administrator(server)
 
@@ -277,6 +277,6 @@ def leaks(server, uploads):
             yield f"the file of {name} is left, and nothing names it"
     # A segment is left alone while half of it lives; two for blobs, one for chunks and one for the sweep still take records.
     bound = 2 * sum(living.values()) + 6 * SEGMENT_BYTES
-    print(f"{sum(living.values()) >> 20} MiB live in {sum(used.values()) >> 20} MiB on disk, bound {bound >> 20} MiB", flush=True)
+    say(f"{sum(living.values()) >> 20} MiB live in {sum(used.values()) >> 20} MiB on disk, bound {bound >> 20} MiB")
     if sum(used.values()) > bound:
         yield f"the store has {sum(used.values())} bytes for {sum(living.values())} that live"

@@ -13,6 +13,10 @@ SEGMENT_BYTES = 16 << 20
 class Refused(Exception):
     """An answer that no kill explains."""
 
+    def __init__(self, text, status=0):
+        super().__init__(text)
+        self.status = status
+
 
 class NotReady(Exception):
     """The server ended instead of becoming ready, or never became it."""
@@ -24,11 +28,15 @@ class Server:
     def __init__(self, binary, folder, data=None):
         self.binary, self.folder, self.data = binary, folder, data or os.path.join(folder, "data")
         self.port, self.process, self.settings, self.environment = 0, None, {}, {}
+        # What the server is started by, if not by us.
+        self.wrapper = []
+        # An administrator's token, where there is one: a password costs more than all the rest.
+        self.administrator = None
         self.password = base64.b16encode(os.urandom(16)).decode()
 
     def launch(self, port_file):
         settings = {"segment_bytes_max": SEGMENT_BYTES, "sweep_interval_minutes": 0, **self.settings}
-        command = [self.binary, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}", "--port-file", port_file]
+        command = self.wrapper + [self.binary, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}", "--port-file", port_file]
         for name, value in settings.items():
             command += ["--set", f"{name}={value}"]
         with open(os.path.join(self.folder, "server.log"), "a") as log:
@@ -95,12 +103,12 @@ class Client:
     def must(self, statuses, *call):
         status, body, response = self.call(*call)
         if status not in statuses:
-            raise Refused(f"{call[0]} {call[1]}: {status} {body[:300]!r}")
+            raise Refused(f"{call[0]} {call[1]}: {status} {body[:300]!r}", status)
         return response
 
 
 def administrator(server):
-    return Client(server, "Basic " + base64.b64encode(f"admin:{server.password}".encode()).decode())
+    return Client(server, server.administrator or "Basic " + base64.b64encode(f"admin:{server.password}".encode()).decode())
 
 
 def set_up(server):
@@ -109,8 +117,11 @@ def set_up(server):
     for key, kind in (("gen", "generic"), ("img", "docker"), ("py", "pypi")):
         body = json.dumps({"key": key, "name": key, "format": kind, "repo_type": "local", "trash_days": 0})
         admin.must([200], "POST", "/api/v1/repositories", body, "application/json")
-    body = json.dumps({"name": "load", "scopes": ["read:artifacts", "write:artifacts", "delete:artifacts"]})
-    status, answer, _ = admin.call("POST", "/api/v1/auth/tokens", body, "application/json")
+    return token(admin, "load", ["read:artifacts", "write:artifacts", "delete:artifacts"])
+
+
+def token(admin, name, scopes):
+    status, answer, _ = admin.call("POST", "/api/v1/auth/tokens", json.dumps({"name": name, "scopes": scopes}), "application/json")
     if status != 200:
-        raise Refused(f"no token: {status} {answer!r}")
+        raise Refused(f"no token: {status} {answer!r}", status)
     return "Bearer " + json.loads(answer)["token"]
