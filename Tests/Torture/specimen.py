@@ -248,8 +248,10 @@ def table_spans(path, content):
     meta = block_entries(content, *handle(content, len(content) - 52)[:2])
     at = handle(meta[b"rocksdb.properties"], 0)
     properties = block_entries(content, *at[:2])
-    sizes = [varint(properties[b"rocksdb." + name], 0)[0] for name in (b"data.size", b"filter.size")]
-    bounds = [0, sizes[0], sum(sizes), at[0], len(content)]
+    rows = varint(properties[b"rocksdb.data.size"], 0)[0]
+    # The filter's own index comes last of it, with the 5 bytes behind it.
+    filters = [handle(value, 0) for key, value in meta.items() if b"filter." in key]
+    bounds = [0, rows, max([rows] + [offset + size + 5 for offset, size, _ in filters]), at[0], len(content)]
     kinds = ("rows", "filter", "index", "end")
     return [Span(f"sst {kind}", path, start, end, place=path) for kind, start, end in zip(kinds, bounds, bounds[1:]) if end > start]
 
