@@ -32,7 +32,11 @@ struct Backup: AsyncParsableCommand {
             }
             let opened = try await OpenedStore(at: configuration.data, isReadOnly: false)
             defer { opened.close() }
-            let sweeper = Sweeper(catalog: opened.catalog, blobs: opened.blobs, options: SweepOptions(), world: .real, log: Logger(label: "granary"))
+            let log = Logger(label: "granary")
+            let outbound = try configuration.outboundClient(log)
+            defer { outbound.close() }
+            try await Tier.attach(to: opened.blobs, configuration, outbound: outbound, log: log)
+            let sweeper = Sweeper(catalog: opened.catalog, blobs: opened.blobs, options: SweepOptions(), world: .real, log: log)
             let report = try await sweeper.backUp(to: target, keys: configuration.data + "/keys")
             print("revision: \(report.revision)")
             Exit.show(report.tally)

@@ -11,7 +11,7 @@ enum Tier {
     static func attach(to blobs: BlobStore, _ configuration: Configuration, outbound: OutboundClient, log: Logger) async throws(RegistryError) {
         let world = World.real
         let isKnown = try await blobs.hasTier()
-        guard let tier = try await tier(configuration, outbound, world, log, isKnown: isKnown) else {
+        guard let tier = try await configured(configuration, outbound, world, log, isKnown: isKnown) else {
             guard !isKnown else {
                 throw Configuration.refused(
                     "s3_bucket", "this store has blobs in a tier, and no tier is configured: name it, or bring everything back first")
@@ -22,7 +22,8 @@ enum Tier {
         log.notice("blobs go to a tier", metadata: ["tier": "\(tier.place)", "policy": "\(configuration.tierPolicy)"])
     }
 
-    private static func tier(
+    /// nil when no tier is configured.
+    static func configured(
         _ configuration: Configuration, _ outbound: OutboundClient, _ world: World, _ log: Logger, isKnown: Bool
     ) async throws(RegistryError) -> (any SegmentTier)? {
         if let directory = configuration.tierDirectory { return try DirectoryTier(at: directory, world: world) }
@@ -52,6 +53,7 @@ enum Tier {
         gauge("ranged_reads_total", "Blobs answered from the tier without their segment.") { Double($0.rangedReads) }
         gauge("ranged_bytes_total", "Their bytes.") { Double($0.rangedBytes) }
         gauge("deleted_files_total", "Files deleted in the tier.") { Double($0.deletedFiles) }
+        metrics.gauge("granary_tier_lost", help: "1 when another server has taken the tier over.") { blobs.ownsTier ? 0 : 1 }
         gauge("parts_total", "Groups of small blobs put before they were acknowledged.") { Double($0.parts) }
         gauge("failures_total", "Rounds of copying that failed; each is repeated.") { Double($0.failures) }
     }

@@ -80,6 +80,8 @@ struct TieredFixture {
         self.bucket = try bucket ?? TemporaryDirectory()
         fixture = try Fixture(store, in: directory)
         tier = FailingTier(try DirectoryTier(at: self.bucket.path, world: .real))
+        // Whoever worked on it is gone.
+        if bucket != nil { _ = try await TierAdoption.adopt(tier, by: fixture.directory.file("data"), world: .real) }
         try await fixture.blobs.attach(tier, tiering)
     }
 
@@ -87,6 +89,7 @@ struct TieredFixture {
     func settle() async throws {
         for _ in 0..<200 {
             try await fixture.blobs.workTier()
+            fixture.blobs.segments.sealing.drain()
             guard let numbers = fixture.blobs.tierStatistics else { return }
             let unsealed = try Segments.numbers(in: fixture.directory.file("data/segments")).count - fixture.blobs.segments.sealedNumbers().count
             if unsealed == 0, numbers.waitingFiles == 0 { return try await fixture.blobs.workTier() }
@@ -117,7 +120,7 @@ struct TieredFixture {
     @Test("names of objects are read back, and foreign ones are none")
     func names() {
         let id = BlobID(bytes: (0..<32).map { UInt8($0) })
-        var names: [TierName] = [.mark, .segment(0xAB), .part(of: 0xAB, id: World.real.newID())]
+        var names: [TierName] = [.mark, .owner, .segment(0xAB), .part(of: 0xAB, id: World.real.newID())]
         if let id { names += [.blob(id), .end(id)] }
         for name in names {
             #expect(TierName("\(name)") == name)
@@ -465,5 +468,63 @@ struct TieredFixture {
         try flip(tiered.bucket.file("\(TierName.segment(place.segment))"), at: place.offset + 100)
         let content = try #require(try await tiered.fixture.blobs.content(of: blobs[0].id))
         #expect(await code { _ = try await tiered.fixture.bytes(of: content, count: 10) } == .corrupt)
+    }
+}
+
+@Suite("A backup of a store with a tier") struct TieredBackupTests {
+    @Test("has what only the tier has, too, copied once; restored it needs no tier, and is whole to the last byte")
+    func drill() async throws {
+        let tiered = try await TieredFixture()
+        let wanted = [pattern(5000, seed: 1), pattern(700_000, seed: 2), pattern(3_500_001, seed: 3)]
+        var ids: [BlobID] = []
+        for bytes in wanted { ids.append(try await tiered.fixture.store(bytes)) }
+        try await tiered.settle()
+        try await tiered.storeLast()
+        let place = try TemporaryDirectory()
+        try Disk.makeDirectory(place.file("keys"))
+        func backUp() async throws -> BackupTally {
+            try await tiered.fixture.blobs.backUp(to: place.file("backup"), keys: place.file("keys")) { 7 }.tally
+        }
+        #expect(try await backUp().skippedFiles == 0)
+        #expect(try tiered.filesOnDisk().count == 1)
+        let reads = tiered.tier.reads.withLock { $0 }
+        #expect(try await backUp().skippedFiles == 3)
+        #expect(tiered.tier.reads.withLock { $0 } == reads)
+
+        _ = try BackupRestore.restore(place.file("backup"), to: place.file("restored"))
+        let index = try OrderedStore(
+            at: place.file("restored/index"), families: [.blobLocations, .chunks, .tierObjects], logger: Fixture.log)
+        let store = try BlobStore(at: place.file("restored/store"), store: index, options: TieredFixture.options, world: .real, log: Fixture.log)
+        #expect(try await !store.hasTier())
+        let page = try await store.checkBlobs(after: nil, limit: 100, reading: { _ in true })
+        #expect(page.findings == [])
+        #expect(page.readBlobs == 4)
+        for (id, bytes) in zip(ids, wanted) {
+            let content = try #require(try await store.content(of: id))
+            #expect(try content.bytes(at: 0, count: bytes.count) == bytes)
+        }
+        // What the rows tell of the tier it had is not believed: a file that is missing is damage.
+        try Disk.remove(store.blobs.path(of: ids[2]))
+        let damaged = try await store.checkBlobs(after: nil, limit: 100, reading: { _ in false })
+        #expect(damaged.findings.map(\.kind) == [.blobPlace])
+        // A tier of its own begins with what there is.
+        let other = try TemporaryDirectory()
+        try await store.attach(FailingTier(try DirectoryTier(at: other.path, world: .real)), TieredFixture.tiering)
+        #expect(store.tierStatistics?.tierBytes == 0)
+    }
+
+    @Test("is refused, naming the file, when the tier has it damaged; and without the tier")
+    func damage() async throws {
+        let tiered = try await TieredFixture()
+        let id = try await tiered.fixture.store(pattern(3_500_001, seed: 3))
+        try await tiered.settle()
+        try flip(tiered.bucket.file("\(TierName.blob(id))"), at: 1_000_000)
+        let place = try TemporaryDirectory()
+        try Disk.makeDirectory(place.file("keys"))
+        #expect(
+            await code { _ = try await tiered.fixture.blobs.backUp(to: place.file("backup"), keys: place.file("keys")) { 7 } } == .corrupt)
+        #expect(try BackupNote.read(in: place.file("backup")) == nil)
+        let alone = try tiered.fixture.reopened(TieredFixture.options)
+        #expect(await code { _ = try await alone.backUp(to: place.file("backup"), keys: place.file("keys")) { 7 } } == .unsupported)
     }
 }

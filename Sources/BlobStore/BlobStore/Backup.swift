@@ -53,9 +53,10 @@ extension BlobStore {
     public func backUp(
         to target: String, keys: String, revision: () async throws(RegistryError) -> UInt64
     ) async throws(RegistryError) -> (tally: BackupTally, note: BackupNote) {
-        guard try await !hasTier() else {
+        let hasTier = try await hasTier()
+        guard !hasTier || tiering != nil else {
             throw RegistryError(
-                .unsupported, subject: .store, reason: "a store with a tier cannot be backed up like this: some of its files are in the tier alone")
+                .unsupported, subject: .store, reason: "some files of this store are in a tier alone: without it no backup can be made")
         }
         await chunkTurn.begin()
         defer { chunkTurn.end() }
@@ -65,7 +66,7 @@ extension BlobStore {
         let note = BackupNote(index: "index-\(number)", revision: try await revision(), made: world.now().description)
         let source = directory
         let index = index
-        let tally = try await sweepPool.run { () throws(RegistryError) in
+        var (tally, kept) = try await sweepPool.run { () throws(RegistryError) in
             for path in [target, "\(target)/keys", "\(target)/store", "\(target)/store/segments", "\(target)/store/blobs"] {
                 try Disk.makeDirectory(path)
             }
@@ -77,14 +78,20 @@ extension BlobStore {
             try FileCopy.removeTree("\(target)/\(note.index)")
             try FileCopy.copyTree(snapshot, to: "\(target)/\(note.index)", &tally)
             try FileCopy.copyTree(keys, to: "\(target)/keys", &tally)
-            let kept = try FileCopy.copyStore(source, to: "\(target)/store", &tally)
+            return (tally, try FileCopy.copyStore(source, to: "\(target)/store", &tally))
+        }
+        // After the disk: what leaves it meanwhile is in the tier.
+        if let tiering { try await tiering.copyAll(to: "\(target)/store", &kept, &tally) }
+        let (needed, copied) = (kept, tally)
+        tally = try await sweepPool.run { () throws(RegistryError) in
+            var tally = copied
             try FileCopy.write(note.text, to: "\(target)/\(BackupNote.file)")
             try Disk.synchronizeDirectory(target)
             // From here on the new index counts, and what only the old one needed can go.
             for name in try Disk.names(in: target) where name.hasPrefix("index-") && name != note.index {
                 try FileCopy.removeTree("\(target)/\(name)")
             }
-            try FileCopy.prune("\(target)/store", keeping: kept, &tally)
+            try FileCopy.prune("\(target)/store", keeping: needed, &tally)
             return tally
         }
         return (tally, note)

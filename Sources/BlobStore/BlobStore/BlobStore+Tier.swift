@@ -24,7 +24,7 @@ extension BlobStore {
 
     /// Whether files of the store are in a tier, so that it must not be opened without.
     public func hasTier() async throws(RegistryError) -> Bool {
-        try await pool.run { [directory] () throws(RegistryError) in try Disk.openExisting(directory + "/tier.mark") != nil }
+        try await pool.run { [self] () throws(RegistryError) in try isMarked }
     }
 
     /// Copies to the tier, and lets go what the disk need not have, until the task is cancelled.
@@ -71,6 +71,11 @@ extension BlobStore {
         return tiering.isRemote(name)
     }
 
+    /// Rows of a tier tell something here: of a copy of a store they tell of another's tier.
+    var isMarked: Bool {
+        get throws(RegistryError) { try Disk.openExisting(directory + "/tier.mark") != nil }
+    }
+
     /// As the rows have it, also for a store that was opened without its tier. Blocks.
     func isInTierAlone(_ id: BlobID, _ location: BlobLocation) throws(RegistryError) -> Bool {
         guard let name = location.tieredFile(of: id) else { return false }
@@ -79,7 +84,7 @@ extension BlobStore {
             case .segment(let number): segments.path(number)
             case .ownFile(let id): blobs.path(of: id)
             }
-        guard try Disk.openExisting(path) == nil, let row = try index.get(TierRow.key(name), in: .tierObjects) else { return false }
+        guard try Disk.openExisting(path) == nil, try isMarked, let row = try index.get(TierRow.key(name), in: .tierObjects) else { return false }
         return try TierRow(row).state != .arriving
     }
 
@@ -121,7 +126,8 @@ extension BlobStore {
     /// - Parameters:
     ///   - sealed: segments sealed before `liveness` was counted.
     public func sweepTier(_ sealed: [UInt64], _ liveness: SegmentLiveness, dryRun: Bool) async throws(RegistryError) -> SweepTally {
-        guard let tiering else { return SweepTally() }
+        // Nothing is asked of the tier for it: while that is down, the sweep of the disk goes on.
+        guard let tiering, tiering.state.withLock({ $0.ownership == .ours }) else { return SweepTally() }
         let sealed = Set(sealed)
         var tally = SweepTally()
         for (name, row) in try await tiering.rows() where !Task.isCancelled {
@@ -137,6 +143,9 @@ extension BlobStore {
         }
         return tally
     }
+
+    /// False when another server has taken the tier over.
+    public var ownsTier: Bool { tiering?.state.withLock { $0.ownership != .lost } ?? true }
 }
 
 /// A length without bytes.

@@ -1,6 +1,6 @@
 public import Core
 
-/// What a tier keeps, by name (docs/internals/tier.md). All but the mark are immutable: a name never has other bytes.
+/// What a tier keeps, by name (docs/internals/tier.md). All but the mark and the owner are immutable: a name never has other bytes.
 public enum TierName: Hashable, Sendable, CustomStringConvertible {
     public enum Kind: String, Sendable, CaseIterable {
         case segments, blobs, ends, parts
@@ -8,6 +8,8 @@ public enum TierName: Hashable, Sendable, CustomStringConvertible {
 
     /// Says whose tier this is.
     case mark
+    /// Says who works on it.
+    case owner
     /// A sealed segment, as on disk.
     case segment(UInt64)
     /// The bytes of a blob that has a file of its own, and nothing else, so that a client can be sent there.
@@ -26,6 +28,7 @@ public enum TierName: Hashable, Sendable, CustomStringConvertible {
             case ("ends", 3): Hex.decode(parts[2]).flatMap { BlobID(bytes: $0) }.map { .end($0) }
             case ("parts", 2): TierName(part: parts[1])
             case ("granary.tier", 1): .mark
+            case ("granary.owner", 1): .owner
             default: nil
             }
         guard let name, name.description == text else { return nil }
@@ -44,6 +47,7 @@ public enum TierName: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .mark: "granary.tier"
+        case .owner: "granary.owner"
         case .segment(let number): "segments/\(Segment.fileName(number))"
         case .blob(let id): "blobs/\(BlobDirectory.shard(of: id))/\(id.hex)"
         case .part(let segment, let id): "parts/\(Segment.fileName(segment).dropLast(8))-\(id).segment"

@@ -89,9 +89,9 @@ extension BlobStore {
 
     func isAway(segment number: UInt64) throws(RegistryError) -> Bool {
         if let tiering { return tiering.isRemote(.segment(number)) }
-        guard try Disk.openExisting(segments.path(number)) == nil, let row = try index.get(TierRow.key(.segment(number)), in: .tierObjects) else {
-            return false
-        }
+        guard try Disk.openExisting(segments.path(number)) == nil, try isMarked,
+            let row = try index.get(TierRow.key(.segment(number)), in: .tierObjects)
+        else { return false }
         return try TierRow(row).state != .arriving
     }
 }

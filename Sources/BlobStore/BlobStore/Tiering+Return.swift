@@ -199,6 +199,52 @@ extension Tiering {
             retryAfterSeconds: 5)
     }
 
+    // MARK: Copies elsewhere
+
+    /// Brings what the tier has, and a backup lacks, to the backup, checked. What only waits to be deleted is left out.
+    /// - Throws: `corrupt` naming a file that the tier has damaged; `unavailable`.
+    func copyAll(to target: String, _ kept: inout Set<String>, _ tally: inout BackupTally) async throws(RegistryError) {
+        for (name, row) in try await rows() where row.state == .present {
+            let path =
+                switch name {
+                case .segment(let number): "segments/\(Segment.fileName(number))"
+                case .ownFile(let id): "blobs/\(BlobDirectory.shard(of: id))/\(id.hex)"
+                }
+            let isKnown = !kept.insert(path).inserted
+            let copy = "\(target)/\(path)"
+            let isThere = try await pool.run { () throws(RegistryError) in
+                guard let file = try Disk.openExisting(copy) else { return false }
+                return try Disk.status(of: file).size == row.length
+            }
+            if isThere {
+                if !isKnown { tally.skippedFiles += 1 }
+                continue
+            }
+            guard !Task.isCancelled else { throw RegistryError(.unavailable, subject: .store, reason: "the backup was interrupted") }
+            try await fetch(name, row.length, to: copy)
+            tally.copiedFiles += 1
+            tally.copiedBytes += row.length
+        }
+    }
+
+    private func fetch(_ name: Name, _ length: Int64, to path: String) async throws(RegistryError) {
+        let temporary = path + ".copying"
+        let directory = String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)])
+        let file = try await pool.run { () throws(RegistryError) in
+            try Disk.makeDirectory(directory)
+            return try Disk.open(temporary, O_RDWR | O_CREAT | O_TRUNC)
+        }
+        try await fetch(pieces(of: name, length), into: file)
+        try await pool.run { [self] () throws(RegistryError) in
+            do throws(RegistryError) { _ = try check(name, file) } catch {
+                throw RegistryError(error.code, subject: error.subject, reason: "\(TierName(name)) in the tier is damaged: \(error.reason)")
+            }
+            try Disk.synchronize(file)
+            try Disk.move(temporary, over: path)
+            try Disk.synchronizeDirectory(directory)
+        }
+    }
+
     // MARK: Healing
 
     /// What the tier has of a blob that is damaged on the disk; nil when it has nothing.

@@ -13,6 +13,7 @@ extension Tiering {
     /// - Throws: `unavailable` when the tier does not take them.
     func secure(_ placement: Placement, of store: BlobStore) async throws(RegistryError) {
         guard options.policy == .writeThrough, !placement.isSecured else { return }
+        try checkOwnership()
         do throws(RegistryError) {
             switch placement.home {
             case .segment(let segment, let offset, let bytes):

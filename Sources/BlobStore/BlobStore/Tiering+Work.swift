@@ -57,6 +57,7 @@ extension Tiering {
         }
         var failure: RegistryError?
         do throws(RegistryError) {
+            try await keepOwnership()
             try await findParts(of: store)
             try await copyAll()
             try await removeParts()
@@ -153,6 +154,7 @@ extension Tiering {
     }
 
     func copyClaimed(_ name: Name) async throws(RegistryError) {
+        try checkOwnership()
         let path = path(name)
         guard let file = try await pool.run({ () throws(RegistryError) in try Disk.openExisting(path) }) else {
             // The sweep was faster.
@@ -211,7 +213,8 @@ extension Tiering {
     func drop(_ name: Name) async throws(RegistryError) {
         guard claim(name) else { return }
         defer { release(name) }
-        guard let length = state.withLock({ $0.present[name] }) else { return }
+        // What another writes there is not to be relied on.
+        guard let length = state.withLock({ state in state.ownership == .ours ? state.present[name] : nil }) else { return }
         let isThere: Bool
         switch name {
         case .segment(let number): isThere = try await tier.length(of: .segment(number)) == length

@@ -65,9 +65,16 @@ final class Tiering: Sendable {
         var swept: [UInt64: Timestamp] = [:]
         /// Bytes that were read from a segment in the tier range by range.
         var ranged: [UInt64: Int64] = [:]
+        var ownership = Ownership.unknown
+        /// When, in monotonic nanoseconds, and how often it was looked whether the tier is still ours.
+        var lookedAt: UInt64 = 0
+        var looks: UInt64 = 0
         var statistics = TierStatistics()
         var hasComplained = false
     }
+
+    /// Whether this server is the one that works on the tier.
+    enum Ownership { case unknown, ours, lost }
 
     let tier: any SegmentTier
     let options: TieringOptions
@@ -80,6 +87,8 @@ final class Tiering: Sendable {
     let log: Logger
     let pool = BlockingPool(threads: 2, name: "tiering")
     let groups = GroupPuts()
+    /// Of this object's life (`TierOwner`).
+    let run: EntityID
     let state = Mutex(State())
 
     init(_ tier: any SegmentTier, _ options: TieringOptions, of store: BlobStore) {
@@ -91,6 +100,7 @@ final class Tiering: Sendable {
         blobs = store.blobs
         openFiles = store.openFiles
         world = store.world
+        run = store.world.newID()
         log = store.log
     }
 
@@ -141,7 +151,9 @@ final class Tiering: Sendable {
     /// Looks whose tier it is, what it has, and what the disk has.
     /// - Returns: whether the tier was adopted by an empty store, whose locations must be made anew then.
     func open() async throws(RegistryError) -> Bool {
-        let isAdopted = try await claimTier()
+        let claim = try await claimTier()
+        if claim != .unanswered { try await claimOwnership() }
+        let isAdopted = claim == .adopted
         if isAdopted { try await listAll() }
         let rows = try await rows()
         let (segments, owns) = try await pool.run { [self] () throws(RegistryError) in (try localSegments(), try localOwnFiles()) }
@@ -154,9 +166,11 @@ final class Tiering: Sendable {
         return isAdopted
     }
 
+    private enum Claim { case known, adopted, unanswered }
+
     /// The store and its tier carry the same mark. A tier without one becomes ours; a store without one, and without anything in it, becomes the
     /// tier's.
-    private func claimTier() async throws(RegistryError) -> Bool {
+    private func claimTier() async throws(RegistryError) -> Claim {
         let path = directory + "/tier.mark"
         let own = try await pool.run { () throws(RegistryError) in
             try Disk.openExisting(path).map { file throws(RegistryError) in try Disk.read(file, at: 0, count: TierMark.bytes) }
@@ -166,14 +180,14 @@ final class Tiering: Sendable {
             // A store that knows its tier serves what the disk has until the tier is back.
             guard own != nil, error.retryAfterSeconds != nil else { throw error }
             log.warning("the tier does not answer; it is taken to be what it was", metadata: ["tier": "\(tier.place)", "error": "\(error)"])
-            return false
+            return .unanswered
         }
         switch (own, found) {
         case (let own?, let found?):
             guard own == found else {
                 throw Tiering.refused("it belongs to another store: take another prefix, or bring that store's directory back")
             }
-            return false
+            return .known
         case (nil, let found?):
             guard TierMark(found) != nil else { throw Tiering.refused("what stands in \(TierName.mark) there is not ours") }
             let files = try await pool.run { [self] () throws(RegistryError) in
@@ -183,14 +197,16 @@ final class Tiering: Sendable {
                 throw Tiering.refused("it belongs to another store, and this one is not empty: take another prefix, or an empty data directory")
             }
             log.notice("an empty store takes over what its tier has", metadata: ["tier": "\(tier.place)"])
-            return true
+            return .adopted
         case (.some, nil):
             throw Tiering.refused("it lacks the mark of this store: is it the right place? What was copied there is not in it")
         case (nil, nil):
+            // A store that was restored has rows of the tier that it had.
+            try await index.commit { batch in batch.deleteRange(.tierObjects, from: [0], upTo: [0xFF]) }
             let mark = TierMark(id: world.newID()).encoded
             try await tier.put(.mark, BlobContent(.memory(ByteBuffer(bytes: mark))))
             try await keepMark(mark)
-            return false
+            return .known
         }
     }
 
@@ -233,7 +249,7 @@ final class Tiering: Sendable {
                     switch object.name {
                     case .segment(let number): (.segment(number), TierRow(.present, length: object.length, since: now))
                     case .blob(let id): (.ownFile(id), TierRow(.present, length: OwnFile.fileBytes(length: object.length), since: now))
-                    case .mark, .end, .part: nil
+                    case .mark, .owner, .end, .part: nil
                     }
                 }
                 try await index.commit { batch in

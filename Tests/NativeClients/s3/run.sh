@@ -122,6 +122,10 @@ check "... when it is back, they are stored" wait_until 60 put through4.bin
 put through5.bin
 stop "$granary_pid" KILL
 rm -rf "$data/store"
+adopt() { "$SERVER_BINARY" tier adopt --data "$data" "${tier[@]}"; }
+refused "killed, and the disk lost: an empty one does not take the bucket without being told" 'in use by another data directory' \
+    timeout 60 "$SERVER_BINARY" serve --data "$data" --listen 127.0.0.1:0 "${through[@]}"
+check "... and is told" adopt
 start_granary "${through[@]}"
 check "killed, and the disk lost, at once after the last answer" get through5.bin
 for n in 1 2 3 4 6; do check "... and what came before it is there: $n" get "through$n.bin"; done
@@ -132,6 +136,7 @@ stop "$granary_pid"
 refused "a store that has blobs in a tier does not start without it" 'has blobs in a tier' \
     env -u S3_BUCKET "$SERVER_BINARY" serve --data "$data" --listen 127.0.0.1:0
 rm -rf "$data/store"
+check "a lost disk's place is taken" adopt
 start_granary "${tier[@]}"
 check "the disk's blobs are lost: the bucket's take their place" get large.bin
 for file in small middle hot late last; do check "... $file" get $file.bin; done
