@@ -94,7 +94,7 @@ let package = Package(
 
         // The engine, the sockets, the control plane.
         room("Registry", ["Core", "FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Outbound", .httpTypes, .nioCore, .logging]),
-        room("Server", ["Core", "FrontendKit", .nioCore, .nioPosix, .nioHTTP1, .nioHTTP2, .nioSSL, .httpTypes, .logging]),
+        room("Server", ["Core", "FrontendKit", .nioCore, .nioPosix, .nioHTTP1, .nioHTTP2, .nioSSL, .httpTypes, .logging, .crypto]),
         room("AdminAPI", ["Core", "FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Registry", .httpTypes, .nioCore, .logging]),
         room("BuiltIn", ["Core", "FrontendKit", "OpenPGP", "Registry"] + formats.map { .init(stringLiteral: $0) }),
         .executableTarget(
@@ -142,7 +142,7 @@ let package = Package(
                 .nioCore, .httpTypes, .logging,
             ], beside: ["rest-facts.json"]),
         tests("BuiltInTests", ["BuiltIn", "Core", "FrontendKit", "Parsing", "TestHouse", "TestSupport", .httpTypes]),
-        tests("ServerTests", ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .httpTypes, .logging, .crypto]),
+        tests("ServerTests", ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .nioHTTP1, .httpTypes, .logging, .crypto]),
         tests("GranaryTests", ["granary", "Core", "OrderedStore", "Parsing", "TestHouse", "TestSupport", .httpTypes, .logging]),
         tests("TidyTests", [], beside: ["ratchet.txt"]),
     ] + formats.map { room($0, in: "Frontends/\($0)", ["FrontendKit", "Parsing", "Core", .httpTypes, .nioCore]) }

@@ -43,14 +43,30 @@ public struct EntityID: Sendable, Hashable, Comparable, CustomStringConvertible 
         return result
     }
 
+    /// Of its text.
+    public static let textBytes = 36
+
     public var description: String {
-        let hex = Array(Hex.encode(bytes).utf8)
-        var text: [UInt8] = []
-        for (index, digit) in hex.enumerated() {
-            if index == 8 || index == 12 || index == 16 || index == 20 { text.append(UInt8(ascii: "-")) }
-            text.append(digit)
+        unsafe String(unsafeUninitializedCapacity: EntityID.textBytes) { unsafe write(into: UnsafeMutableRawBufferPointer($0)) }
+    }
+
+    /// Its text, in place.
+    /// - Returns: `textBytes`, which `text` has at least.
+    public func write(into text: UnsafeMutableRawBufferPointer) -> Int {
+        precondition(text.count >= EntityID.textBytes, "the text of an id has 36 bytes")
+        var at = 0
+        for (word, isFirst) in [(high, true), (low, false)] {
+            for digit in 0..<16 {
+                if isFirst && (digit == 8 || digit == 12) || !isFirst && (digit == 0 || digit == 4) {
+                    unsafe text[at] = UInt8(ascii: "-")
+                    at += 1
+                }
+                let value = UInt8(truncatingIfNeeded: word >> UInt64(60 - 4 * digit)) & 0xF
+                unsafe text[at] = value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + value
+                at += 1
+            }
         }
-        return String(decoding: text, as: UTF8.self)
+        return at
     }
 
     public static func < (a: EntityID, b: EntityID) -> Bool { (a.high, a.low) < (b.high, b.low) }

@@ -17,16 +17,33 @@ extension Registry {
             case .file(let file) = route.kind, file.describe == nil
         else { return nil }
         do throws(RegistryError) {
-            guard let caller = try access.authenticateAtOnce(.from(head.fields)), case .found(let repository) = hot.cachedRepository(key),
+            guard let (caller, standing) = try access.authenticateAtOnce(.from(head.fields)), case .found(let named) = hot.cachedRepository(key)
+            else {
+                return nil
+            }
+            // Every mark comes before what it marks is read; only the repository has to be read once to know which.
+            let repositoryMark = hot.stamps.mark(.repository(named.id))
+            guard case .found(let repository) = hot.cachedRepository(key), repository.id == named.id,
                 isLocal(repository) || repository.kind == .remote && freshness(file.freshness, in: repository) == .immutable,
                 frontend.format.answers(to: repository.format)
             else { return nil }
             let authorized = try access.authorize(caller, route.needs, on: repository, package: frontend.tokenName(of: match))
-            guard case .path(let assetPath) = try file.locate(match), case .found(let asset) = try hot.cachedAsset(at: assetPath, in: repository.id),
-                case .absent = try hot.cachedVerdict(on: asset.blob), case .found(let content) = try blobs.cachedContent(of: asset.blob)
-            else { return nil }
-            return fileResponse(
-                asset, content, authorized, fields: file.fields(asset), isPointer: freshness(file.freshness, in: repository) == .pointer, head: head)
+            guard case .path(let assetPath) = try file.locate(match) else { return nil }
+            let assetMark = hot.stamps.mark(.asset(repository.id, assetPath))
+            guard case .found(let asset) = try hot.cachedAsset(at: assetPath, in: repository.id) else { return nil }
+            let verdictMark = hot.stamps.mark(.verdict(asset.blob))
+            guard case .absent = try hot.cachedVerdict(on: asset.blob), case .found(let content) = try blobs.cachedContent(of: asset.blob) else {
+                return nil
+            }
+            let isPointer = freshness(file.freshness, in: repository) == .pointer
+            var response = fileResponse(asset, content, authorized, fields: file.fields(asset), isPointer: isPointer, head: head)
+            let counts = DownloadCounter.counts(head, Response.Validator(etag: "\"\(asset.blob.hex)\""))
+            response.currency = Response.Currency { [access, stamps = hot.stamps] in
+                stamps.holds(assetMark) && stamps.holds(repositoryMark) && stamps.holds(verdictMark) && access.isCurrent(standing)
+            } given: { [self] in
+                note(asset.path, in: repository, isDownload: counts)
+            }
+            return response
         } catch {
             // A refusal is worded by the long road, once.
             return nil

@@ -46,8 +46,7 @@ extension Registry {
             let url = blobs.tierURL(
                 of: asset.blob, expiresSeconds: seconds, disposition: "attachment; filename=\"\(name)\"", contentType: asset.contentType)
         else { return nil }
-        if CacheLimits.evicts(authorized.repository) { recency.note(asset.path, in: authorized.repository.id, at: world.now()) }
-        downloads.add(asset.path, in: authorized.repository.id)
+        note(asset.path, in: authorized.repository, isDownload: true)
         return Response(
             .temporaryRedirect,
             fields: [.location: url, .cacheControl: "no-store", .checksumSHA256: asset.blob.hex, .artifactStorage: "redirect-s3"], content: .none)
@@ -62,9 +61,14 @@ extension Registry {
         all[.cacheControl] = cacheControl(authorized, isPointer: isPointer)
         for field in fields { all[field.name] = field.value }
         let validator = Response.Validator(etag: "\"\(asset.blob.hex)\"", lastModified: asset.created)
-        if CacheLimits.evicts(authorized.repository) { recency.note(asset.path, in: authorized.repository.id, at: world.now()) }
-        if DownloadCounter.counts(head, validator) { downloads.add(asset.path, in: authorized.repository.id) }
+        note(asset.path, in: authorized.repository, isDownload: DownloadCounter.counts(head, validator))
         return Response(.ok, fields: all, content: .blob(content), validator: validator)
+    }
+
+    /// What an answer with an asset leaves behind: that it was used, and that it was downloaded.
+    func note(_ path: AssetPath, in repository: Repository, isDownload: Bool) {
+        if CacheLimits.evicts(repository) { recency.note(path, in: repository.id, at: world.now()) }
+        if isDownload { downloads.add(path, in: repository.id) }
     }
 
     /// A file of a remote, whether it is here or still arriving.

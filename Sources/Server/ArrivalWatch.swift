@@ -4,7 +4,8 @@
 import NIOCore
 import Synchronization
 
-/// In front of the codec: sees that a head has begun before the codec can show it, so that a head which never ends is noticed.
+/// In front of the codec: answers what was answered before, and sees that a head has begun before the codec can show it, so that a head which
+/// never ends is noticed.
 final class ArrivalWatch: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
@@ -16,9 +17,11 @@ final class ArrivalWatch: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if conversation.awaitsHead {
             let bytes = Self.unwrapInboundIn(data)
+            if conversation.answersAgain(bytes, through: context) { return }
             conversation.bytesArrived(bytes.readableBytes, lineEnd: bytes.lineEnd)
         }
         context.fireChannelRead(data)
+        conversation.asked = nil
     }
 }
 

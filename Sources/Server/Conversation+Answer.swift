@@ -15,7 +15,7 @@ extension Conversation {
     // MARK: Asking
 
     func begin(_ head: HTTPRequestHead) {
-        let requestID = RequestID.choose(from: head.headers, world: shared.world)
+        let requestID = RequestID.choose(from: head.headers) ?? shared.newRequestID().description
         let reading: HeadReading
         do throws(HeadReading.Refusal) {
             reading = try HeadReading(head, over: transport, peer: peer, options: shared.options, requestID: requestID)
@@ -57,7 +57,7 @@ extension Conversation {
 
     /// An answer to what never became a request.
     func refuse(_ refusal: HeadReading.Refusal, head: HTTPRequestHead?, requestID: String? = nil) {
-        let id = requestID ?? shared.world.newID().description
+        let id = requestID ?? shared.newRequestID().description
         let shown = head ?? HTTPRequestHead(version: .http1_1, method: .RAW(value: "-"), uri: "-")
         let length = head.flatMap { $0.headers.first(name: "content-length") }.flatMap { Int64($0) }
         let exchange = Exchange(
@@ -95,7 +95,8 @@ extension Conversation {
     /// Sends the head, and the content if it is at hand. A stream's content follows through `stream`.
     func answer(_ response: Response, for exchange: Exchange) {
         guard self.exchange === exchange, exchange.answer == .awaited else { return }
-        let plan = start(response, for: exchange)
+        let (plan, head) = start(response, for: exchange)
+        remember(head, response, plan.bytes, for: exchange)
         switch response.content {
         case _ where plan.bytes == nil, .none: end(exchange)
         case .bytes(let buffer): sendInline(.memory(buffer), plan.bytes, exchange)
@@ -104,7 +105,7 @@ extension Conversation {
         }
     }
 
-    private func start(_ response: Response, for exchange: Exchange) -> Conditional.Plan {
+    private func start(_ response: Response, for exchange: Exchange) -> (Conditional.Plan, HTTPResponseHead) {
         let plan: Conditional.Plan
         if let request = exchange.request {
             plan = Conditional.evaluate(request, response)
@@ -119,8 +120,9 @@ extension Conversation {
         if !exchange.isReceived, !exchange.isWorthDiscarding(shared.options.discardBytesMax) { exchange.closes = true }
         if plan.bytes != nil, plan.contentLength == nil, exchange.version.isBefore11 { exchange.closes = true }
         if plan.bytes != nil { exchange.bytesOwed = plan.contentLength }
-        context?.write(Self.wrapOutboundOut(.head(shared.head(plan, for: exchange, over: transport))), promise: nil)
-        return plan
+        let head = shared.head(plan, for: exchange, over: transport)
+        context?.write(Self.wrapOutboundOut(.head(head)), promise: nil)
+        return (plan, head)
     }
 
     private func sendInline(_ storage: BlobContent.Storage, _ bytes: Range<Int64>?, _ exchange: Exchange) {
@@ -280,7 +282,7 @@ extension Conversation {
     /// Resumes with the bytes that are to follow, nil for none.
     private func startStream(_ response: Response, _ exchange: Exchange, _ done: CheckedContinuation<Range<Int64>?, Never>) {
         guard self.exchange === exchange, exchange.answer == .awaited else { return done.resume(returning: nil) }
-        let plan = start(response, for: exchange)
+        let (plan, _) = start(response, for: exchange)
         if plan.bytes == nil {
             end(exchange)
         } else {

@@ -39,6 +39,10 @@ final class Conversation: ChannelDuplexHandler {
     private var requestLineEnded = false
     /// nil for a stream, whose connection reads for all of them.
     var buffers: ReceiveBuffers?
+    /// Likewise.
+    var memory: AnswerMemory?
+    /// Bytes the codec is looking at, for which no answer was remembered.
+    var asked: (key: AnswerMemory.Key, bytes: ByteBuffer)?
 
     init(_ shared: ServerContext, over transport: Transport) {
         self.shared = shared
@@ -106,6 +110,9 @@ final class Conversation: ChannelDuplexHandler {
 
     /// Bytes that come now belong to a head.
     var awaitsHead: Bool { exchange == nil && !isClosing }
+
+    /// Nothing is under way, and the next byte begins a request.
+    var isAtRest: Bool { exchange == nil && !isClosing && !headBegan && !hasEnded && !isBroken && queue.isEmpty }
 
     /// Bytes of a head came in front of the codec; the first of them end a line at `lineEnd`.
     func bytesArrived(_ count: Int, lineEnd: Int?) {

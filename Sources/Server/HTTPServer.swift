@@ -151,6 +151,7 @@ public final class HTTPServer: Sendable {
         let conversation = Conversation(shared, over: transport)
         let buffers = ReceiveBuffers()
         conversation.buffers = buffers
+        conversation.memory = shared.memory(of: channel.eventLoop)
         try channel.syncOptions?.setOption(.recvAllocator, value: buffers)
         try channel.pipeline.syncOperations.addHandlers([
             ArrivalWatch(conversation), HTTPResponseEncoder(), ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: limits)), conversation,

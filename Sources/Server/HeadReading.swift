@@ -155,11 +155,18 @@ enum Transport: Sendable {
 
 /// A request's name in logs and answers: the client's own when it is sane, else ours.
 enum RequestID {
-    static func choose(from headers: HTTPHeaders, world: World) -> String {
-        for name in ["x-request-id", "x-correlation-id"] {
+    private static let names = ["x-request-id", "x-correlation-id"]
+
+    /// nil: the client gave none.
+    static func choose(from headers: HTTPHeaders) -> String? {
+        for name in names {
             if let given = headers.first(name: name), isSane(given) { return given }
         }
-        return world.newID().description
+        return nil
+    }
+
+    static func isGiven(in request: RequestHead?) -> Bool {
+        request?.fields.contains { names.contains($0.name.canonicalName) } ?? false
     }
 
     static func isSane(_ text: String) -> Bool {

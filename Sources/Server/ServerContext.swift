@@ -20,11 +20,15 @@ final class ServerContext: Sendable {
     let allowance: Allowance
     private let date = Mutex<(second: Int64, text: String)>((.min, ""))
     private let draining = Atomic<Bool>(false)
+    private let memories = Mutex<[ObjectIdentifier: NIOLoopBound<AnswerMemory>]>([:])
+    private let requestIDStart: UInt64
+    private let requestsNamed = Atomic<UInt64>(0)
 
     init(options: ServerOptions, responder: any Responder, world: World, log: Logger, metrics: Metrics) {
         self.options = options
         self.responder = responder
         self.world = world
+        requestIDStart = world.random()
         self.log = log
         access = AccessLog(log: log, isOn: options.accessLog)
         allowance = Allowance(options.bodyBytesInFlightMax / ServerContext.receiveBytesMax)
@@ -33,6 +37,24 @@ final class ServerContext: Sendable {
 
     var isDraining: Bool { draining.load(ordering: .relaxed) }
     func drain() { draining.store(true, ordering: .relaxed) }
+
+    /// A name for a request whose client gave none. Unique, and no secret: it comes from a count, not from the system's generator.
+    func newRequestID() -> EntityID {
+        // SplitMix64's step and finaliser (Steele, Lea, Flood: Fast splittable pseudorandom number generators).
+        let count = requestsNamed.wrappingAdd(1, ordering: .relaxed).newValue
+        var mixed = requestIDStart &+ count &* 0x9E37_79B9_7F4A_7C15
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return EntityID(at: world.now(), random: (count, mixed ^ (mixed >> 31)))
+    }
+
+    /// What the loop's connections answered before. Asked for on the loop, once a connection.
+    func memory(of loop: any EventLoop) -> AnswerMemory {
+        if let known = memories.withLock({ $0[ObjectIdentifier(loop)] }) { return known.value }
+        let made = NIOLoopBound(AnswerMemory(salt: world.randomBytes(32)), eventLoop: loop)
+        memories.withLock { $0[ObjectIdentifier(loop)] = made }
+        return made.value
+    }
 
     /// The Date field's value, formatted once a second.
     func dateNow() -> String {

@@ -54,7 +54,7 @@ import Testing
             let (text, token) = try await house.token(of: caller, scopes: nil)
             let credentials = Credentials.bearer(text.revealed)
             _ = try await house.access.authenticate(credentials)
-            #expect(try house.access.authenticateAtOnce(credentials)?.account == ada.id)
+            #expect(try house.access.authenticateAtOnce(credentials)?.caller.account == ada.id)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for _ in 0..<4 {
                     group.addTask {
@@ -63,11 +63,11 @@ import Testing
                     }
                 }
                 try await house.access.revokeToken(token.id, of: ada.id, by: caller.actor, requestID: "t")
-                #expect(try house.access.authenticateAtOnce(credentials)?.account == nil)
+                #expect(try house.access.authenticateAtOnce(credentials)?.caller.account == nil)
                 #expect(try await refusal { try await house.access.authenticate(credentials) } == Self.bad)
                 try await group.waitForAll()
             }
-            #expect(try house.access.authenticateAtOnce(credentials)?.account == nil)
+            #expect(try house.access.authenticateAtOnce(credentials)?.caller.account == nil)
         }
     }
 

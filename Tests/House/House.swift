@@ -47,6 +47,8 @@ public final class House: Sendable {
     public let counters: StorageCounters
     public let responder: any Responder
     public let openAPI: [UInt8]
+    /// Answers that may be given again, by the request, as the server remembers them.
+    let remembered = Mutex<[String: Response]>([:])
     private let store: OrderedStore
     private let blobs: BlobStore
 

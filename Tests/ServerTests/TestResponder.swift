@@ -139,7 +139,7 @@ struct LogBook: LogHandler {
 
 /// A server on a free port for the length of a closure.
 func withServer(
-    _ responder: any Responder = TestResponder.standard, metrics: Metrics = Metrics(), log lines: LogBook.Lines = .init(),
+    _ responder: any Responder = TestResponder.standard, metrics: Metrics = Metrics(), log lines: LogBook.Lines = .init(), world: World = .real,
     _ change: (inout ServerOptions) -> Void = { _ in }, _ body: (HTTPServer, Int) async throws -> Void
 ) async throws {
     var options = ServerOptions(port: 0)
@@ -148,7 +148,7 @@ func withServer(
     (options.headerSeconds, options.bodyStallSeconds, options.idleSeconds, options.writeStallSeconds) = (300, 300, 300, 300)
     change(&options)
     let server = HTTPServer(
-        options: options, responder: responder, world: .real, log: Logger(label: "test") { _ in LogBook(lines) }, metrics: metrics)
+        options: options, responder: responder, world: world, log: Logger(label: "test") { _ in LogBook(lines) }, metrics: metrics)
     let port = try await server.start()
     do {
         try await body(server, port)

@@ -6,7 +6,7 @@ extension Access {
     /// - Throws: `unauthenticated`, always in the same words, when what was presented does not hold: unknown, wrong, expired, revoked, or of
     ///   an account that was switched off.
     public func authenticate(_ credentials: Credentials) async throws(RegistryError) -> Caller {
-        if let caller = try authenticateAtOnce(credentials) { return caller }
+        if let (caller, _) = try authenticateAtOnce(credentials) { return caller }
         guard let key = verified.key(for: credentials.presented) else { throw Access.badCredentials }
         switch credentials.presented {
         case .none: return .anonymous
@@ -16,11 +16,24 @@ extension Access {
         }
     }
 
-    /// The same without waiting, for an event loop: nil when it would take a row or a hash to know.
-    public func authenticateAtOnce(_ credentials: Credentials) throws(RegistryError) -> Caller? {
-        if case .none = credentials.presented { return .anonymous }
+    /// The same without waiting, for an event loop, and how long it is true: nil when it would take a row or a hash to know.
+    public func authenticateAtOnce(_ credentials: Credentials) throws(RegistryError) -> (caller: Caller, standing: Standing)? {
+        if case .none = credentials.presented { return (.anonymous, Standing(epoch: nil, expires: nil)) }
         guard let key = verified.key(for: credentials.presented) else { throw Access.badCredentials }
-        return verified.caller(for: key, at: world.now())
+        return verified.caller(for: key, at: world.now()).map { ($0.caller, Standing(epoch: $0.epoch, expires: $0.caller.expires)) }
+    }
+
+    /// Until when a credential proves its caller, with all that caller's rights: nothing of the account has changed since, and it has not expired.
+    public struct Standing: Sendable {
+        /// nil: nobody's.
+        fileprivate let epoch: Stamps.Mark?
+        fileprivate let expires: Timestamp?
+    }
+
+    public func isCurrent(_ standing: Standing) -> Bool {
+        guard let epoch = standing.epoch else { return true }
+        guard verified.isCurrent(epoch) else { return false }
+        return standing.expires.map { world.now() < $0 } ?? true
     }
 
     static var badCredentials: RegistryError {

@@ -12,26 +12,19 @@ final class VerifiedCache: Sendable {
         fileprivate let digest: SHA256Digest
     }
 
-    struct Epoch: Sendable, Equatable {
-        fileprivate let number: UInt64
-    }
-
     private struct Entry {
         var caller: Caller
-        var stripe: Int
-        var epoch: UInt64
+        var epoch: Stamps.Mark
     }
 
     private struct State {
         // Two generations: when the young one is full the old one is dropped. What is used again moves up.
         var young: [Key: Entry] = [:]
         var old: [Key: Entry] = [:]
-        // Accounts share stripes: a change to one makes a few others verify again, and the table never grows.
-        var epochs: [UInt64]
     }
 
-    private static let stripes = 1024
-
+    /// By account.
+    private let epochs = Stamps(count: 1024)
     private let salt: [UInt8]
     private let generationMax: Int
     private let state: Mutex<State>
@@ -39,7 +32,7 @@ final class VerifiedCache: Sendable {
     init(entriesMax: Int, salt: [UInt8]) {
         self.salt = salt
         generationMax = max(1, entriesMax / 2)
-        state = Mutex(State(epochs: Array(repeating: 0, count: VerifiedCache.stripes)))
+        state = Mutex(State())
     }
 
     /// nil for what is not worth remembering.
@@ -61,32 +54,29 @@ final class VerifiedCache: Sendable {
         return Key(digest: hash.finalize())
     }
 
-    func caller(for key: Key, at now: Timestamp) -> Caller? {
+    /// With the epoch it counts in.
+    func caller(for key: Key, at now: Timestamp) -> (caller: Caller, epoch: Stamps.Mark)? {
         state.withLock { state in
             let young = state.young[key]
-            guard let entry = young ?? state.old[key], state.epochs[entry.stripe] == entry.epoch else { return nil }
+            guard let entry = young ?? state.old[key], epochs.holds(entry.epoch) else { return nil }
             if let expires = entry.caller.expires, now >= expires { return nil }
             if young == nil { insert(entry, for: key, into: &state) }
-            return entry.caller
+            return (entry.caller, entry.epoch)
         }
     }
 
     /// To be read before the rows the caller is made from.
-    func epoch(of account: EntityID) -> Epoch {
-        state.withLock { Epoch(number: $0.epochs[VerifiedCache.stripe(of: account)]) }
-    }
+    func epoch(of account: EntityID) -> Stamps.Mark { epochs.mark(account) }
 
-    func remember(_ caller: Caller, for key: Key, at epoch: Epoch) {
-        guard let account = caller.account else { return }
-        state.withLock { state in
-            insert(Entry(caller: caller, stripe: VerifiedCache.stripe(of: account), epoch: epoch.number), for: key, into: &state)
-        }
+    func isCurrent(_ epoch: Stamps.Mark) -> Bool { epochs.holds(epoch) }
+
+    func remember(_ caller: Caller, for key: Key, at epoch: Stamps.Mark) {
+        guard caller.account != nil else { return }
+        state.withLock { state in insert(Entry(caller: caller, epoch: epoch), for: key, into: &state) }
     }
 
     /// Everything remembered of the account is forgotten.
-    func advance(_ account: EntityID) {
-        state.withLock { $0.epochs[VerifiedCache.stripe(of: account)] &+= 1 }
-    }
+    func advance(_ account: EntityID) { epochs.advance(account) }
 
     private func insert(_ entry: Entry, for key: Key, into state: inout State) {
         if state.young.count >= generationMax {
@@ -95,6 +85,4 @@ final class VerifiedCache: Sendable {
         }
         state.young[key] = entry
     }
-
-    private static func stripe(of account: EntityID) -> Int { Int(truncatingIfNeeded: account.low % UInt64(stripes)) }
 }

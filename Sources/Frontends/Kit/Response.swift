@@ -31,6 +31,20 @@ public struct Response: Sendable {
     public var validator: Validator?
     /// For the log: why, when the status says failure.
     public var failure: RegistryError?
+    /// Present: the same request may be given this answer again for as long as it holds, without asking the responder.
+    public var currency: Currency?
+
+    /// How long an answer stays right for who asked it, and what is to be done each time it is given again.
+    public struct Currency: Sendable {
+        /// Cheap, and true only while identity, rights and content are what they were.
+        public let holds: @Sendable () -> Bool
+        /// What the first giving did beside answering: a download is counted.
+        public let given: @Sendable () -> Void
+        public init(holds: @escaping @Sendable () -> Bool, given: @escaping @Sendable () -> Void) {
+            self.holds = holds
+            self.given = given
+        }
+    }
 
     public init(
         _ status: HTTPResponse.Status, fields: HTTPFields = [:], content: Content = .none, validator: Validator? = nil, failure: RegistryError? = nil

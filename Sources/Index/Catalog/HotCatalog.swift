@@ -13,4 +13,7 @@ public protocol HotCatalog: Catalog {
     func cachedRepository(_ key: RepositoryKey) -> CachedRead<Repository>
     func cachedAsset(at path: AssetPath, in repository: RepositoryID) throws(RegistryError) -> CachedRead<Asset>
     func cachedVerdict(on blob: BlobID) throws(RegistryError) -> CachedRead<Verdict>
+
+    /// Advanced for every fact a change touched, once it can be read and before it is acknowledged.
+    var stamps: FactStamps { get }
 }

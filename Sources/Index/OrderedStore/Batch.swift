@@ -16,6 +16,11 @@ extension OrderedStore {
             }
         }
 
+        /// Whether the group has written the row, or deleted it: what is remembered of committed rows does not count for it.
+        public func isPending(_ key: [UInt8], in family: Family) -> Bool {
+            if case .changed = overlay.find(key, in: family) { true } else { false }
+        }
+
         public func put(_ key: [UInt8], _ value: [UInt8], in family: Family) { overlay.set(value, for: key, in: family) }
 
         /// Deleting what is not there is no error.

@@ -97,7 +97,7 @@ extension ChangeRun {
     // MARK: Out of it
 
     mutating func purge(_ id: DeletionID) throws(RegistryError) {
-        let known = if let known = repositories[id.repository] { known } else { try rows.held(id.repository) }
+        let known = try heldNow(id.repository)
         guard var held = known, let deletion = try rows.deletion(id) else { return }
         remove(deletion, from: &held)
         // Nothing that anybody reads has changed: the repository's revision stays.

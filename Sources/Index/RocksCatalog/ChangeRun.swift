@@ -9,8 +9,11 @@ struct ChangeRun {
     let rows: CatalogRows
     let change: Change
     let world: World
+    /// The revision before it.
+    private let head: Revision
     /// The revision this change has if it changes anything.
     let revision: Revision
+    private let known: RepositoryMap
 
     private var touched: [LogEntry.Touched] = []
     private var isTouched: Set<LogEntry.Touched> = []
@@ -23,17 +26,24 @@ struct ChangeRun {
     struct Outcome: Sendable {
         var revision: Revision
         var repositories: [RepositoryID: Held?]
+        /// nil: nothing changed.
+        var entry: LogEntry?
         /// A repository was deleted: its rows wait to be cleared away.
         var leavesGrave: Bool
     }
 
     /// The locations of the blobs that come with the change are in the batch already.
-    init(_ change: Change, on batch: OrderedStore.Batch, world: World) throws(RegistryError) {
+    /// - Parameter committed: what memory has of the rows that every change reads; it counts for those that no earlier change of the group wrote.
+    init(
+        _ change: Change, on batch: OrderedStore.Batch, committed: (repositories: RepositoryMap, head: Revision), world: World
+    ) throws(RegistryError) {
         self.batch = batch
         rows = CatalogRows(rows: batch)
         self.change = change
         self.world = world
-        let (next, overflow) = try rows.head().number.addingReportingOverflow(1)
+        known = committed.repositories
+        head = batch.isPending(Keyspace.head.bytes, in: RocksCatalog.family) ? try rows.head() : committed.head
+        let (next, overflow) = head.number.addingReportingOverflow(1)
         precondition(!overflow, "there are 2^64 revisions")
         revision = Revision(next)
     }
@@ -42,7 +52,7 @@ struct ChangeRun {
     mutating func run(logEntriesMax: UInt64) throws(RegistryError) -> Outcome {
         for part in change.parts { try apply(part) }
         try keepDeleted()
-        guard !touched.isEmpty else { return Outcome(revision: try rows.head(), repositories: [:], leavesGrave: false) }
+        guard !touched.isEmpty else { return Outcome(revision: head, repositories: [:], entry: nil, leavesGrave: false) }
         for (id, held) in repositories {
             if let held { put(.totals(id)) { $0.write(totals: held.usage, held.repository.revision) } }
         }
@@ -50,7 +60,8 @@ struct ChangeRun {
         put(.log(revision)) { $0.write(entry) }
         put(.head) { $0.write(revision) }
         try trimLog(to: logEntriesMax)
-        return Outcome(revision: revision, repositories: repositories, leavesGrave: repositories.values.contains { $0 == nil })
+        return Outcome(
+            revision: revision, repositories: repositories, entry: entry, leavesGrave: repositories.values.contains { $0 == nil })
     }
 
     private mutating func apply(_ part: Change.Part) throws(RegistryError) {
@@ -69,6 +80,7 @@ struct ChangeRun {
 
     // The oldest entries go in runs, so that a commit rarely pays for it and no range mark covers a single row.
     private func trimLog(to entriesMax: UInt64) throws(RegistryError) {
+        guard revision.number > entriesMax else { return }
         let run = max(1, min(256, entriesMax / 4))
         let start = try rows.logStart()
         guard revision.number >= start, revision.number - start >= entriesMax + run - 1 else { return }
@@ -112,9 +124,17 @@ struct ChangeRun {
     // MARK: Repositories
 
     func held(_ id: RepositoryID) throws(RegistryError) -> Held {
-        let held = if let known = repositories[id] { known } else { try rows.held(id) }
-        guard let held else { throw RegistryError(.notFound, subject: .repository(id.description), reason: "there is no such repository") }
+        guard let held = try heldNow(id) else {
+            throw RegistryError(.notFound, subject: .repository(id.description), reason: "there is no such repository")
+        }
         return held
+    }
+
+    /// nil: there is none, or it is being deleted.
+    func heldNow(_ id: RepositoryID) throws(RegistryError) -> Held? {
+        if let mine = repositories[id] { return mine }
+        let isPending = [Keyspace.repository(id), .totals(id)].contains { batch.isPending($0.bytes, in: RocksCatalog.family) }
+        return isPending ? try rows.held(id) : known.find(id)
     }
 
     /// Something inside the repository changed.
@@ -129,7 +149,7 @@ struct ChangeRun {
         if let owner = try rows.owner(ofKey: repository.key), owner != id {
             throw RegistryError(.conflict, subject: .repository(repository.key.text), reason: "another repository has this key")
         }
-        let existing = if let known = repositories[id] { known } else { try rows.held(id) }
+        let existing = try heldNow(id)
         if let existing {
             var same = repository
             same.updated = existing.repository.updated

@@ -28,6 +28,8 @@ public final class RocksCatalog: HotCatalog {
     private let options: Options
     private let repositories = RepositoryMap()
     private let watch: HeadWatch
+    private let recentLog: RecentLog
+    public let stamps = FactStamps()
     private let clearing: Clearing
 
     /// Takes over the store's family, giving a new one its format number. Reads the repositories and nothing else, however much there is.
@@ -42,6 +44,7 @@ public final class RocksCatalog: HotCatalog {
         clearing = Clearing(store: store, world: world, logger: logger)
         let (head, held) = try await store.commit { batch throws(RegistryError) in try RocksCatalog.adopt(batch, isReadOnly: options.isReadOnly) }
         watch = HeadWatch(head: head)
+        recentLog = RecentLog(after: head, logEntriesMax: options.logEntriesMax)
         repositories.update(held)
         if !options.isReadOnly { clearing.start() }
     }
@@ -73,9 +76,9 @@ public final class RocksCatalog: HotCatalog {
     public func apply(_ change: Change, staged: [any StagedBytes]) async throws(RegistryError) -> Revision {
         let entriesMax = options.logEntriesMax
         let result = await withUnsafeContinuation { (waiter: UnsafeContinuation<Result<Revision, RegistryError>, Never>) in
-            store.enqueue(files: staged.flatMap(\.unsynced)) { [world] batch throws(RegistryError) in
+            store.enqueue(files: staged.flatMap(\.unsynced)) { [world, repositories, watch] batch throws(RegistryError) in
                 for location in staged.compactMap(\.location) { batch.put(location.key, location.value, in: .blobLocations) }
-                var run = try ChangeRun(change, on: batch, world: world)
+                var run = try ChangeRun(change, on: batch, committed: (repositories, watch.head), world: world)
                 return try run.run(logEntriesMax: entriesMax)
             } completion: { [self] result in
                 // On the committer's thread: memory follows the log in its order, and before the caller hears of it.
@@ -89,6 +92,10 @@ public final class RocksCatalog: HotCatalog {
     private func complete(_ outcome: ChangeRun.Outcome, _ staged: [any StagedBytes]) {
         for bytes in staged { bytes.didCommit() }
         repositories.update(outcome.repositories)
+        if let entry = outcome.entry {
+            for touched in entry.touched { stamps.advance(touched) }
+            recentLog.append(entry)
+        }
         watch.advance(to: outcome.revision)
         if outcome.leavesGrave { clearing.start() }
     }
@@ -257,6 +264,7 @@ public final class RocksCatalog: HotCatalog {
     public func head() async throws(RegistryError) -> Revision { watch.head }
 
     public func log(after: Revision, limit: Int) async throws(RegistryError) -> [LogEntry] {
+        if let entries = recentLog.entries(after: after, limit: limit) { return entries }
         let head = watch.head
         return try await pool.run { [store] () throws(RegistryError) in
             let rows = CatalogRows(rows: try store.snapshot())
