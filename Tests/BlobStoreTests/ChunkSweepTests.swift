@@ -151,16 +151,15 @@ import Testing
         _ = try await fixture.cut(first)
         _ = try await fixture.cut(second)
         let (locations, chunks) = (try fixture.locations(), try fixture.chunkPairs())
-        for isSealed in [false, true] {
-            let later = try fixture.afterCrash(Fixture.small)
-            if isSealed { later.blobs.segments.sealing.drain() }
-            try await later.wipeIndex()
-            #expect(try await later.blobs.rebuildLocations() == 2)
-            #expect(try later.locations() == locations)
-            #expect(try later.chunkPairs() == chunks)
-            #expect(try await later.read(first) == one)
-            #expect(try await later.read(second) == two)
-        }
+        let later = try fixture.afterCrash(Fixture.small)
+        // Sealing asks the index which records live: it must not find the wiped one.
+        later.blobs.segments.sealing.drain()
+        try await later.wipeIndex()
+        #expect(try await later.blobs.rebuildLocations() == 2)
+        #expect(try later.locations() == locations)
+        #expect(try later.chunkPairs() == chunks)
+        #expect(try await later.read(first) == one)
+        #expect(try await later.read(second) == two)
         // Without one of its chunks a recipe is nothing; the first still lies whole in its segment.
         let torn = try fixture.afterCrash(Fixture.small)
         torn.blobs.segments.sealing.drain()
