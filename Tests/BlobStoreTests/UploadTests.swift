@@ -270,6 +270,23 @@ import Testing
         #expect(try await status(upload, later).received == 1_000)
     }
 
+    @Test("a power cut that leaves a longer file than bytes, with zeros at its end, adds nothing to what was received", arguments: [0, 70_000])
+    func zerosAtTheEnd(received: Int) async throws {
+        let fixture = try Fixture()
+        let bytes = pattern(200_000, seed: 3)
+        let upload = try await fixture.blobs.beginUpload(context: [], totalBytes: nil)
+        if received > 0 { _ = try await fixture.blobs.append(upload.id, at: 0, from: body(Array(bytes[..<received]))) }
+        let later = try fixture.afterCrash()
+        let data = try Disk.open(later.directory.file("data/uploads/\(upload.id).data"), O_RDWR)
+        try Disk.truncate(data, to: 150_000)
+        let blobs = try later.reopened()
+        #expect(try await blobs.upload(upload.id)?.received == Int64(received))
+        _ = try await blobs.append(upload.id, at: Int64(received), from: body(Array(bytes[received...])))
+        let staged = try await blobs.finishUpload(upload.id, digests: .sha256)
+        try await later.commit([staged])
+        #expect(try await blobs.content(of: try #require(BlobID(Digest.of(.sha256, bytes))))?.bytes(at: 0, count: 200_000) == bytes)
+    }
+
     /// Copies the store, as a crash would leave it, when half of it has been read.
     private final class CrashingSource: BodySource {
         private let rest: Mutex<[ByteBuffer]>

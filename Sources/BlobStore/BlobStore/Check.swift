@@ -119,7 +119,7 @@ extension BlobStore {
                     continue
                 }
                 guard let meta = try Disk.openExisting("\(uploads.directory)/\(name)") else { continue }
-                let bytes = try Disk.read(meta, at: 0, count: Int(min(try Disk.status(of: meta).size, 1 << 20)))
+                let bytes = try Disk.read(meta, at: 0, count: Int(min(try Disk.status(of: meta).size, UploadRangeEntry.bytesMax)))
                 guard let (_, length) = UploadHeader.decode(bytes) else {
                     findings.append(Finding(.upload, place: place, "its header is damaged: the client must begin anew"))
                     continue

@@ -46,9 +46,11 @@ struct UploadHeader: Hashable, Sendable {
     }
 }
 
-/// A range that is on disk, as a session that is filled out of order notes it, behind the header.
+/// A range that is on disk, as a session notes it behind the header.
 enum UploadRangeEntry {
     static let bytes = 20
+    /// Of header and entries what is read: 800,000 appends.
+    static let bytesMax: Int64 = 16 << 20
 
     static func encode(_ range: Range<Int64>) -> [UInt8] {
         var writer = BinaryWriter(reserving: bytes)

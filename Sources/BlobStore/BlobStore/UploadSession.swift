@@ -28,7 +28,6 @@ final class UploadSession: Sendable {
         var work = Work.idle
         var received: ReceivedRanges
         /// Ranges are noted in the `.meta` file, whose end is here.
-        var isRanged: Bool
         var metaEnd: Int64
         var running: RunningHash?
         var expires: Timestamp
@@ -52,7 +51,7 @@ final class UploadSession: Sendable {
         self.directory = directory
         let encoded = header.encoded
         state = Mutex(
-            State(received: ReceivedRanges(), isRanged: false, metaEnd: Int64(encoded.count), running: RunningHash(), expires: expires))
+            State(received: ReceivedRanges(), metaEnd: Int64(encoded.count), running: RunningHash(), expires: expires))
         do throws(RegistryError) {
             let data = try Disk.open(dataPath, O_RDWR | O_CREAT | O_EXCL)
             try Disk.setModified(data, to: header.created)
@@ -73,7 +72,7 @@ final class UploadSession: Sendable {
         guard let meta = try Disk.openExisting("\(directory)/\(id).meta"),
             let data = try Disk.openExisting("\(directory)/\(id).data")
         else { return nil }
-        let metaBytes = try Disk.read(meta, at: 0, count: Int(min(try Disk.status(of: meta).size, 1 << 20)))
+        let metaBytes = try Disk.read(meta, at: 0, count: Int(min(try Disk.status(of: meta).size, UploadRangeEntry.bytesMax)))
         guard let (header, length) = UploadHeader.decode(metaBytes) else { return nil }
         self.header = header
         let status = try Disk.status(of: data)
@@ -83,17 +82,13 @@ final class UploadSession: Sendable {
         let metaEnd = Int64(length + noted.count * UploadRangeEntry.bytes)
         // What is left of an entry must not come to life again behind the next one.
         if metaBytes.count > Int(metaEnd) { try Disk.truncate(try Disk.open("\(directory)/\(id).meta", O_RDWR), to: metaEnd) }
+        // Only what is noted is believed. A power cut may leave a file longer than its bytes, with zeros at its end; and a file that was staged and not
+        // committed has more than the client's bytes.
         var received = ReceivedRanges()
-        if noted.isEmpty {
-            // Staged, but not committed: what follows the bytes is ours, not the client's.
-            received.insert(0..<(try OwnFile.trailer(of: data)?.length ?? status.size))
-            if received.contiguous < status.size { try Disk.truncate(try Disk.open("\(directory)/\(id).data", O_RDWR), to: received.contiguous) }
-        } else {
-            for range in noted { received.insert(range.clamped(to: 0..<max(0, status.size))) }
-        }
+        for range in noted { received.insert(range.clamped(to: 0..<max(0, status.size))) }
         state = Mutex(
             State(
-                received: received, isRanged: !noted.isEmpty, metaEnd: metaEnd,
+                received: received, metaEnd: metaEnd,
                 running: received.ranges.isEmpty ? RunningHash() : nil, expires: status.modified.adding(seconds: lifetimeSeconds)))
     }
 
@@ -169,14 +164,11 @@ final class UploadSession: Sendable {
 
     /// The bytes in `range` are in the file: brings them to disk and counts them. Blocks.
     func endAppend(_ range: Range<Int64>, running: RunningHash?, in data: OpenFile, expires: Timestamp, at now: Timestamp) throws(RegistryError) {
-        let isRanged = state.withLock { $0.isRanged }
         try keepingFailure { () throws(RegistryError) in
-            // Bytes of a slice that failed half-way: the file must not be longer than what is counted.
-            if !isRanged { try Disk.truncate(data, to: range.upperBound) }
             try Disk.setModified(data, to: now)
             try Disk.synchronize(data)
         }
-        if isRanged { try note(range) }
+        if !range.isEmpty { try note(range) }
         try state.withLock { state throws(RegistryError) in
             if state.work == .gone { throw isGone }
             state.received.insert(range)
@@ -212,24 +204,16 @@ final class UploadSession: Sendable {
         }
     }
 
-    /// Before the first byte lies out of order: what came in order is noted, for from now on the length of the file means nothing. Blocks.
-    func beginRanges() throws(RegistryError) { try note(nil) }
-
     /// One at a time: an entry behind a hole would be lost in a crash.
-    /// - Parameter range: nil to note what came in order, unless that was done.
-    private func note(_ range: Range<Int64>?) throws(RegistryError) {
+    private func note(_ range: Range<Int64>) throws(RegistryError) {
         try turn.withLock { _ throws(RegistryError) in
-            let (isRanged, received, end) = state.withLock { ($0.isRanged, $0.received.contiguous, $0.metaEnd) }
-            guard !isRanged || range != nil else { return }
             try keepingFailure { () throws(RegistryError) in
-                let bytes = UploadRangeEntry.encode(range ?? 0..<received)
+                let bytes = UploadRangeEntry.encode(range)
                 let meta = try Disk.open(metaPath, O_RDWR)
+                let end = state.withLock { $0.metaEnd }
                 try Disk.write(bytes, to: meta, at: end)
                 try Disk.synchronize(meta)
-                state.withLock { state in
-                    state.metaEnd = end + Int64(bytes.count)
-                    state.isRanged = true
-                }
+                state.withLock { $0.metaEnd = end + Int64(bytes.count) }
             }
         }
     }

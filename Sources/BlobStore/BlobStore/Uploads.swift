@@ -224,10 +224,7 @@ extension BlobStore {
         }
         try session.beginWrite(range)
         let file: OpenFile
-        do throws(RegistryError) {
-            file = try Disk.open(session.dataPath, O_RDWR)
-            try await pool.run { () throws(RegistryError) in try session.beginRanges() }
-        } catch {
+        do throws(RegistryError) { file = try Disk.open(session.dataPath, O_RDWR) } catch {
             session.abandonWrite(range)
             throw error
         }
