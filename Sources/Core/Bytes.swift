@@ -150,7 +150,8 @@ extension RandomAccessBytes {
 
 /// A file a commit must bring to disk. One object per file, so that a group commit syncs each once.
 public protocol SyncableFile: AnyObject, Sendable {
-    /// Bytes and name are durable afterwards. A failure poisons the store: fsync is never retried (a retry may lie).
+    /// Bytes and name are durable afterwards. A failure poisons the store: fsync is never retried (a retry may lie). Only `noSpace`, and an error
+    /// that says when to try again, fail just who needs this file: they mean that a write or an open was refused, and no sync has failed.
     func synchronize() throws(RegistryError)
 }
 

@@ -216,10 +216,11 @@ public final class Sweeper: Sendable {
             let unpinned = try await catalog.unpinned(among: page.map(\.id))
             guard !unpinned.isEmpty else { return [] }
             let now = world.now()
-            let fresh = unpinned.filter { $0.since == nil }.map(\.blob)
+            // What was noted by a clock that was ahead would wait until that time has come.
+            let fresh = unpinned.filter { $0.since.map { $0 > now } ?? true }.map(\.blob)
             if !options.isDryRun { try await catalog.noteUnpinned(fresh, at: now) }
             let before = now.adding(seconds: -options.graceSeconds)
-            let due = Set(unpinned.filter { $0.since ?? now <= before }.map(\.blob))
+            let due = Set(unpinned.filter { min($0.since ?? now, now) <= before }.map(\.blob))
             tally.waitingBlobs += Int64(unpinned.count - due.count)
             return Set(page.filter { due.contains($0.id) })
         }

@@ -39,10 +39,8 @@ enum Running {
         let metrics = Metrics()
         try directories.checkIndexIsThere()
 
-        var indexOptions = OrderedStore.Options()
-        indexOptions.blockCacheBytes = configuration.blockCacheBytes
         let store = try OrderedStore(
-            at: directories.index, families: RocksCatalog.families, options: indexOptions, logger: log)
+            at: directories.index, families: RocksCatalog.families, options: indexOptions(configuration), logger: log)
         defer { store.close() }
         let workers = BlockingPool(threads: 4, name: "worker")
         let catalog = try await RocksCatalog(store: store, pool: workers, world: world, logger: log)
@@ -154,10 +152,24 @@ enum Running {
             options.tls = TLSOptions(certificateChainPath: certificate, privateKeyPath: key)
         }
         if configuration.eventLoopThreads > 0 { options.eventLoopThreads = configuration.eventLoopThreads }
-        options.connectionsMax = configuration.connectionsMax
+        options.connectionsMax = min(configuration.connectionsMax, Descriptors.limit.map(connectionsMax(of:)) ?? .max)
         options.gracefulSeconds = Double(configuration.gracefulSeconds)
         options.accessLog = configuration.accessLog
         return options
+    }
+
+    private static func indexOptions(_ configuration: Configuration) -> OrderedStore.Options {
+        var options = OrderedStore.Options()
+        options.blockCacheBytes = configuration.blockCacheBytes
+        if let descriptors = Descriptors.raiseLimit() { options.openFilesMax = min(options.openFilesMax, Int32(clamping: descriptors / 4)) }
+        return options
+    }
+
+    /// A connection more would leave the store without files: index and blob cache take a quarter each, of many at most some hundreds, and each
+    /// upload under way has one of its own.
+    static func connectionsMax(of descriptors: Int) -> Int {
+        let rest = descriptors - min(descriptors / 2, 512) - 64
+        return max(1, rest - min(rest / 2, 1024))
     }
 
     /// Gauges read where the truth is, when somebody asks.

@@ -504,6 +504,7 @@ struct TieredFixture {
             #expect(try content.bytes(at: 0, count: bytes.count) == bytes)
         }
         // What the rows tell of the tier it had is not believed: a file that is missing is damage.
+        store.openFiles.forget(.ownFile(ids[2]))
         try Disk.remove(store.blobs.path(of: ids[2]))
         let damaged = try await store.checkBlobs(after: nil, limit: 100, reading: { _ in false })
         #expect(damaged.findings.map(\.kind) == [.blobPlace])

@@ -125,11 +125,14 @@ struct StoppedServer {
         #expect(mkdir(server.directory.file("store/blobs/zz"), 0o700) == 0)
         close(open(server.directory.file("store/blobs/zz/strange"), O_WRONLY | O_CREAT, 0o600))
         close(open(server.directory.file("store/uploads/01890000-0000-7000-8000-000000000000.meta"), O_WRONLY | O_CREAT, 0o600))
+        let damaged = open(server.directory.file("store/uploads/01890000-0000-7000-8000-000000000001.meta"), O_WRONLY | O_CREAT, 0o600)
+        #expect(unsafe write(damaged, "not the header of an upload", 27) == 27)
+        close(damaged)
         let (status, findings, _) = try server.check()
         #expect(status == 3)
         var kinds: [String: Int] = [:]
         for finding in findings { kinds[finding["kind"]?.string ?? "", default: 0] += 1 }
-        #expect(kinds == ["blob-place": 1, "dangling": 1, "orphan": 1, "location-row": 1, "segment-header": 1, "unknown-file": 1, "upload": 1])
+        #expect(kinds == ["blob-place": 1, "dangling": 1, "orphan": 2, "location-row": 1, "segment-header": 1, "unknown-file": 1, "upload": 1])
         let dangling = findings.first { $0["kind"] == "dangling" }
         #expect(dangling?["blob"]?.string == StoppedServer.id("b/1/own").description)
         #expect(dangling?["references"] == ["the artifact b/1/own of files"])

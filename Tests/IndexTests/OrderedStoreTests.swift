@@ -173,6 +173,70 @@ import Testing
         #expect(try again.get([3], in: Self.rows) == [3])
     }
 
+    @Test(
+        "a file without room, or without a descriptor, fails who needs it and nobody else",
+        arguments: [
+            RegistryError(.noSpace, subject: .store, reason: "full"),
+            RegistryError(.unavailable, subject: .store, reason: "too many files", retryAfterSeconds: 1),
+        ]) func withoutRoom(error: RegistryError) async throws
+    {
+        let directory = try TemporaryDirectory()
+        let store = try open(directory)
+        // One group: the first file holds the committer until all are queued.
+        let gate = Gate()
+        let done = Mailbox<[UInt8]>()
+        let full = FailingFile(error)
+        func put(_ key: UInt8, files: [any SyncableFile]) {
+            store.enqueue(files: files) { batch throws(RegistryError) in
+                batch.put([key], [key], in: Self.rows)
+            } completion: { (result: Result<Void, RegistryError>) in
+                switch result {
+                case .success: _ = done.put([key, 1])
+                case .failure(let failure): _ = done.put([key, failure.code == error.code ? 0 : 2])
+                }
+            }
+        }
+        put(0, files: [gate])
+        gate.waitUntilReached()
+        put(1, files: [full])
+        put(2, files: [CountingFile()])
+        put(3, files: [full, CountingFile()])
+        put(4, files: [])
+        gate.open()
+        var results: [[UInt8]] = []
+        for _ in 0..<5 { results.append(try #require(done.takeOne())) }
+        #expect(results == [[0, 1], [1, 0], [2, 1], [3, 0], [4, 1]])
+        #expect(full.syncs == 1)
+        try await store.commit { batch throws(RegistryError) in batch.put([5], [5], in: Self.rows) }
+        #expect(try (0...5).map { key throws(RegistryError) in try store.get([key], in: Self.rows) } == [[0], nil, [2], nil, [4], [5]])
+    }
+
+    @Test("with less space than its reserve the store takes no change, reads on, and goes on when there is room") func reserve() async throws {
+        let directory = try TemporaryDirectory()
+        let first = try open(directory)
+        try await first.commit { batch throws(RegistryError) in batch.put([1], [1], in: Self.rows) }
+        first.close()
+        for reserve in [FreeSpace(bytes: .max, files: 0), FreeSpace(bytes: 0, files: .max - 1)] {
+            // A file system that knows no bound of files has always room for one more.
+            if reserve.bytes == 0, FreeSpace(at: directory.file("db"))?.files == nil { continue }
+            var options = OrderedStore.Options()
+            options.reserve = reserve
+            let store = try OrderedStore(
+                at: directory.file("db"), families: [Self.rows, Self.others], options: options, logger: Logger(label: "test"))
+            for _ in 0..<2 {
+                let error = await #expect(throws: RegistryError.self) {
+                    try await store.commit { batch throws(RegistryError) in batch.put([2], [2], in: Self.rows) }
+                }
+                #expect(error?.code == .noSpace)
+            }
+            try await store.commit { batch throws(RegistryError) in _ = try batch.get([1], in: Self.rows) }
+            #expect(try store.get([1], in: Self.rows) == [1])
+            #expect(try store.get([2], in: Self.rows) == nil)
+            store.close()
+        }
+        try await open(directory).commit { batch throws(RegistryError) in batch.put([2], [2], in: Self.rows) }
+    }
+
     @Test("a directory that is open already is refused with a reason") func locked() throws {
         let directory = try TemporaryDirectory()
         let store = try open(directory)
@@ -235,10 +299,12 @@ private final class CountingFile: SyncableFile {
 }
 
 private final class FailingFile: SyncableFile {
+    private let error: RegistryError
     private let count = Atomic(0)
+    init(_ error: RegistryError = RegistryError(.unavailable, subject: .store, reason: "no disk")) { self.error = error }
     var syncs: Int { count.load(ordering: .relaxed) }
     func synchronize() throws(RegistryError) {
         count.add(1, ordering: .relaxed)
-        throw RegistryError(.unavailable, subject: .store, reason: "no disk")
+        throw error
     }
 }

@@ -60,6 +60,22 @@ private final class Promises: Sendable {
         #expect(await house.send(.get, "/api/v1/repositories/more/download/b/1/both").text == "both")
     }
 
+    @Test("what was deleted while the clock was years ahead goes after its time of grace, not years later") func clockWasAhead() async throws {
+        let house = try await House()
+        await house.repository("files")
+        await house.put("one", at: "a/1/one", in: "files")
+        let years: Int64 = 3 * 365 * 86_400
+        house.clock.pass(seconds: years)
+        await house.send(.delete, "/api/v1/repositories/files/artifacts/a/1/one")
+        house.clock.pass(seconds: -years)
+        let sweeper = house.registry.sweeper
+        #expect(try await sweeper.sweep(options(grace: 3600)).tally.waitingBlobs == 1)
+        house.clock.pass(seconds: 3599)
+        #expect(try await sweeper.sweep(options(grace: 3600)).tally.waitingBlobs == 1)
+        house.clock.pass(seconds: 1)
+        #expect(try await sweeper.sweep(options(grace: 3600)).tally.removedBlobs == 1)
+    }
+
     @Test("a deleted repository's blobs go, shared ones stay") func repository() async throws {
         let house = try await House()
         for key in ["files", "more"] {

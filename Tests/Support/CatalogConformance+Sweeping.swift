@@ -17,6 +17,10 @@ extension CatalogConformance {
             try await f.catalog.noteUnpinned(blobs, at: noticed)
             try await f.catalog.noteUnpinned(blobs, at: noticed.adding(seconds: 5))
             try f.equal(try await f.catalog.unpinned(among: blobs), [UnpinnedBlob(blob: TestBlob(3).id, since: noticed)])
+            try await f.catalog.noteUnpinned(blobs, at: noticed.adding(seconds: -5))
+            try f.equal(
+                try await f.catalog.unpinned(among: blobs), [UnpinnedBlob(blob: TestBlob(3).id, since: noticed.adding(seconds: -5))],
+                "the clock was ahead")
             try await f.edit(.deleteAsset(try f.name("a")))
             try f.equal(try await since(1), nil, "pinned once more")
             try f.equal(try await f.catalog.pins(of: TestBlob(1).id, limit: 9).map(\.reason), [.asset(f.main, try f.name("b"))])

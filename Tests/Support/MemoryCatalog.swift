@@ -130,7 +130,7 @@ public final class MemoryCatalog: Catalog {
     public func noteUnpinned(_ blobs: [BlobID], at time: Timestamp) async throws(RegistryError) {
         state.withLock { state in
             let pinned = Set(state.pins.map(\.blob))
-            for blob in blobs where !pinned.contains(blob) && state.unpinnedSince[blob] == nil { state.unpinnedSince[blob] = time }
+            for blob in blobs where !pinned.contains(blob) { state.unpinnedSince[blob] = min(state.unpinnedSince[blob] ?? time, time) }
         }
     }
     public func forget(

@@ -181,15 +181,7 @@ class Load:
         for upload in uploads:
             if not upload.acked:
                 try:
-                    try:
-                        self.perform(upload, client)
-                    except Refused as refusal:
-                        # Known, and open (docs/reliability.md): the session is begun anew, and counted.
-                        if upload.session is None or "DIGEST_INVALID" not in str(refusal):
-                            raise
-                        upload.session = None
-                        self.run.figures["sessions begun anew"] = self.run.figures.get("sessions begun anew", 0) + 1
-                        self.perform(upload, client)
+                    self.perform(upload, client)
                 except (OSError, Refused) as error:
                     self.run.fail(f"upload {upload.number} sent again: {error}")
 

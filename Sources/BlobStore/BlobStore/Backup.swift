@@ -78,7 +78,8 @@ extension BlobStore {
             try FileCopy.removeTree("\(target)/\(note.index)")
             try FileCopy.copyTree(snapshot, to: "\(target)/\(note.index)", &tally)
             try FileCopy.copyTree(keys, to: "\(target)/keys", &tally)
-            return (tally, try FileCopy.copyStore(source, to: "\(target)/store", &tally))
+            let kept = try FileCopy.copyStore(source, to: "\(target)/store", &tally)
+            return (tally, kept)
         }
         // After the disk: what leaves it meanwhile is in the tier.
         if let tiering { try await tiering.copyAll(to: "\(target)/store", &kept, &tally) }

@@ -30,6 +30,8 @@ public final class BlobStore: Sendable {
         public var uploadsMax = 10_000
         /// Space that is never given to blobs, so that the index, deletes and logs still work.
         public var reserveBytes: Int64 = 64 << 20
+        /// As many files, of a file system that has a bound.
+        public var reserveFiles: Int64 = 256
         /// Descriptors kept open for reading.
         public var openFilesMax = 256
         /// Blobs remembered as verified.
@@ -171,11 +173,15 @@ public final class BlobStore: Sendable {
     /// - Throws: `noSpace` when `count` more bytes would touch the reserve.
     func checkSpace(for count: Int64) throws(RegistryError) {
         guard !options.isReadOnly else { throw RegistryError(.unavailable, subject: .store, reason: "the store is open for reading only") }
-        let free = try Disk.freeBytes(at: directory)
-        guard free - options.reserveBytes >= count else {
+        guard let free = FreeSpace(at: directory) else { throw Disk.error(while: "statvfs") }
+        guard free.bytes - options.reserveBytes >= count else {
             throw RegistryError(
                 .noSpace, subject: .store, reason: "the disk is nearly full; free some space",
-                cause: "\(free) bytes free, \(options.reserveBytes) kept in reserve, \(count) wanted")
+                cause: "\(free.bytes) bytes free, \(options.reserveBytes) kept in reserve, \(count) wanted")
+        }
+        if let files = free.files, files < options.reserveFiles {
+            throw RegistryError(
+                .noSpace, subject: .store, reason: "the file system has nearly as many files as it can have; free some", cause: "\(files) free")
         }
     }
 

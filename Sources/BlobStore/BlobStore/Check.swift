@@ -44,7 +44,8 @@ extension BlobStore {
         let place = "segment \(number)"
         var findings: [Finding] = []
         let header = try Disk.read(file, at: 0, count: SegmentHeader.bytes)
-        if SegmentHeader.isUnwritten(header) {
+        let isEmpty = try SegmentWalk.usedEnd(of: file) <= Int64(SegmentHeader.bytes)
+        if SegmentHeader(header) == nil, isEmpty || SegmentHeader.isUnwritten(header) {
             findings.append(Finding(.tornTail, place: place, "its header never reached the disk; the next start writes it"))
         } else if SegmentHeader(header)?.number != number {
             findings.append(Finding(.segmentHeader, place: place, "its header is damaged; records are found without it"))
@@ -66,7 +67,13 @@ extension BlobStore {
                 findings.append(Finding(.segmentIndex, place: place, "its index is damaged"))
             }
         } else if hasIndex {
-            findings.append(Finding(.segmentIndex, place: place, "it was sealed, and its end is damaged"))
+            // Cutting off what was allocated behind the trailer is the last step of sealing.
+            let trailerEnd = expected + Int64(SegmentTrailer.bytes)
+            let isUnfinished = size > trailerEnd && end <= trailerEnd
+            findings.append(
+                isUnfinished
+                    ? Finding(.tornTail, place: place, "it was being sealed")
+                    : Finding(.segmentIndex, place: place, "it was sealed, and its end is damaged"))
         } else if lastEnd < end {
             findings.append(Finding(.tornTail, place: place, "unfinished from \(lastEnd) to \(end)"))
         }
@@ -121,12 +128,17 @@ extension BlobStore {
                 guard let meta = try Disk.openExisting("\(uploads.directory)/\(name)") else { continue }
                 let bytes = try Disk.read(meta, at: 0, count: Int(min(try Disk.status(of: meta).size, UploadRangeEntry.bytesMax)))
                 guard let (_, length) = UploadHeader.decode(bytes) else {
-                    findings.append(Finding(.upload, place: place, "its header is damaged: the client must begin anew"))
+                    findings.append(
+                        UploadHeader.isUnfinished(bytes)
+                            ? Finding(.orphan, place: place, "of an upload that nobody was told of; the next start removes it")
+                            : Finding(.upload, place: place, "its header is damaged: the client must begin anew"))
                     continue
                 }
-                let rest = bytes.count - length
-                if UploadRangeEntry.decodeAll(Array(bytes[length...])).count * UploadRangeEntry.bytes != rest {
-                    findings.append(Finding(.upload, place: place, "what it received is noted up to a damaged or unfinished entry only"))
+                let rest = bytes.count - length - UploadRangeEntry.decodeAll(Array(bytes[length...])).count * UploadRangeEntry.bytes
+                if rest >= UploadRangeEntry.bytes {
+                    findings.append(Finding(.upload, place: place, "what it received is noted up to a damaged entry only"))
+                } else if rest > 0 {
+                    findings.append(Finding(.tornTail, place: place, "it ends in an unfinished entry"))
                 }
                 if !names.contains("\(parts[0]).data") { findings.append(Finding(.upload, place: place, "its bytes are missing")) }
             }

@@ -66,13 +66,18 @@ enum Disk {
 
     /// Data and whatever is needed to read it again are on disk afterwards. Never retried: a second call may claim what the first could not do.
     static func synchronize(_ file: OpenFile) throws(RegistryError) {
-        guard fdatasync(file.descriptor) == 0 else { throw error(while: "fdatasync") }
+        guard fdatasync(file.descriptor) == 0 else { throw failedSync("fdatasync") }
     }
 
     /// The names in the directory are on disk afterwards.
     static func synchronizeDirectory(_ path: String) throws(RegistryError) {
         let directory = try open(path, O_RDONLY | O_DIRECTORY)
-        guard fsync(directory.descriptor) == 0 else { throw error(while: "fsync") }
+        guard fsync(directory.descriptor) == 0 else { throw failedSync("fsync") }
+    }
+
+    /// Never `noSpace`, whatever the reason: after that one may go on when there is room, after this nobody knows what is on disk.
+    private static func failedSync(_ call: String) -> RegistryError {
+        RegistryError(.unavailable, subject: .store, reason: "the disk did not keep what was written", cause: "\(call): errno \(errno)")
     }
 
     /// Reserves space, so that later writes cannot fail for want of it. A file system that cannot is no error.
@@ -144,9 +149,8 @@ enum Disk {
 
     /// Bytes an unprivileged process may still write where `path` lies.
     static func freeBytes(at path: String) throws(RegistryError) -> Int64 {
-        var status = statvfs()
-        guard unsafe statvfs(path, &status) == 0 else { throw error(while: "statvfs") }
-        return Int64(clamping: UInt64(status.f_bavail).multipliedReportingOverflow(by: UInt64(status.f_frsize)).partialValue)
+        guard let free = FreeSpace(at: path) else { throw error(while: "statvfs") }
+        return free.bytes
     }
 
     static func error(_ number: Int32 = errno, while call: String, file: String = #fileID, line: Int = #line) -> RegistryError {

@@ -1,10 +1,6 @@
 import Core
 import Synchronization
 
-#if canImport(Glibc)
-    import Glibc
-#endif
-
 /// Descriptors of segments and own files that were read lately, kept open. One that falls out stays open while an answer still uses it.
 final class OpenFiles: Sendable {
     enum Name: Hashable, Sendable {
@@ -32,9 +28,7 @@ final class OpenFiles: Sendable {
 
     /// At most that many, and at most a quarter of what the process may open: sockets need the rest.
     static func limit(_ wanted: Int) -> Int {
-        var limit = rlimit()
-        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return wanted }
-        return min(wanted, Int(clamping: limit.rlim_cur / 4))
+        Descriptors.limit.map { min(wanted, $0 / 4) } ?? wanted
     }
 
     var count: Int { state.withLock { $0.slots.count } }

@@ -73,13 +73,14 @@ final class Segments: Sendable {
 
     private func recover(_ number: UInt64, _ file: OpenFile) throws(RegistryError) -> Segment {
         let header = try Disk.read(file, at: 0, count: SegmentHeader.bytes)
-        if SegmentHeader.isUnwritten(header) {
+        let usedEnd = try SegmentWalk.usedEnd(of: file)
+        // It never reached the disk, or the crash came in the midst of it.
+        if SegmentHeader(header) == nil, SegmentHeader.isUnwritten(header) || usedEnd <= Int64(SegmentHeader.bytes) {
             try Disk.write(SegmentHeader(number: number, created: world.now()).encoded, to: file, at: 0)
         } else if SegmentHeader(header)?.number != number {
             // Nothing is read by it, so its damage loses nothing; but somebody should look at that disk.
             log.error("the header of a segment is damaged; its records are found without it", metadata: ["segment": "\(number)"])
         }
-        let usedEnd = try SegmentWalk.usedEnd(of: file)
         let lastEnd = try SegmentWalk.records(of: file, number: number, upTo: usedEnd) { _ in }
         // Bytes of a torn record are stepped over, never overwritten: if they are damage instead, nothing of value is lost to it.
         let tail = max(lastEnd, (usedEnd + 63) & ~63)

@@ -28,6 +28,17 @@ struct UploadHeader: Hashable, Sendable {
         return writer.bytes
     }
 
+    /// Whether the bytes end before the header does: a crash came while it was written, before anybody was told of the upload.
+    static func isUnfinished(_ bytes: [UInt8]) -> Bool {
+        var reader = BinaryReader(bytes)
+        do throws(RegistryError) {
+            guard try reader.readUInt32() == magic, try reader.readUInt8() == format else { return false }
+            return bytes.count < 9 + Int(try reader.readUInt32()) + 4
+        } catch {
+            return true
+        }
+    }
+
     /// - Returns: the header and its length; nil when it is damaged or of another format.
     static func decode(_ bytes: [UInt8]) -> (header: UploadHeader, length: Int)? {
         var reader = BinaryReader(bytes)

@@ -82,8 +82,8 @@ final class UploadSession: Sendable {
         let metaEnd = Int64(length + noted.count * UploadRangeEntry.bytes)
         // What is left of an entry must not come to life again behind the next one.
         if metaBytes.count > Int(metaEnd) { try Disk.truncate(try Disk.open("\(directory)/\(id).meta", O_RDWR), to: metaEnd) }
-        // Only what is noted is believed. A power cut may leave a file longer than its bytes, with zeros at its end; and a file that was staged and not
-        // committed has more than the client's bytes.
+        // Only what is noted is believed. A power cut may leave a file longer than its bytes, with zeros at its end; and a file that was staged and
+        // not committed has more than the client's bytes.
         var received = ReceivedRanges()
         for range in noted { received.insert(range.clamped(to: 0..<max(0, status.size))) }
         state = Mutex(
@@ -168,7 +168,12 @@ final class UploadSession: Sendable {
             try Disk.setModified(data, to: now)
             try Disk.synchronize(data)
         }
-        if !range.isEmpty { try note(range) }
+        if !range.isEmpty {
+            do throws(RegistryError) { try note(range) } catch {
+                // Cancelled meanwhile, and its files with it.
+                throw state.withLock { $0.work == .gone } ? isGone : error
+            }
+        }
         try state.withLock { state throws(RegistryError) in
             if state.work == .gone { throw isGone }
             state.received.insert(range)

@@ -44,7 +44,8 @@ public protocol Catalog: Sendable {
     // The sweep
     /// Which of the blobs, given in order, nothing pins. Only a proposal for `forget`: a change may pin one of them the moment after.
     func unpinned(among blobs: [BlobID]) async throws(RegistryError) -> [UnpinnedBlob]
-    /// Notes for each blob that nothing pins, and of which nobody knows since when, that it is without a pin since `time`.
+    /// Notes for each blob that nothing pins, and of which nobody knows since when, that it is without a pin since `time`. So it does where a later
+    /// time is noted: a clock was ahead then.
     func noteUnpinned(_ blobs: [BlobID], at time: Timestamp) async throws(RegistryError)
     /// The sweep's durable step: the blobs' locations are gone when this returns, of those alone that nothing pins, whose last pin went at `before`
     /// or earlier, and that `mayGo` lets go. All three are asked, `mayGo` last, at one place in the order of the changes: a change that comes

@@ -17,6 +17,7 @@ final class Committer: Sendable {
     private let mailbox = Mailbox<Request>()
     private let syncPool = BlockingPool(threads: syncThreadsMax, name: "sync")
     private let logger: Logger
+    private let hasRoom: @Sendable () -> Bool
     private let state = Mutex(State())
 
     private struct State {
@@ -25,7 +26,11 @@ final class Committer: Sendable {
         var thread: WorkerThread?
     }
 
-    init(logger: Logger) { self.logger = logger }
+    /// `hasRoom`: whether there is space for what a group writes.
+    init(logger: Logger, hasRoom: @escaping @Sendable () -> Bool) {
+        self.logger = logger
+        self.hasRoom = hasRoom
+    }
 
     var metrics: OrderedStore.Metrics { state.withLock { $0.metrics } }
 
@@ -52,11 +57,20 @@ final class Committer: Sendable {
     private func commit(_ group: [Request], on database: Database) {
         if let poison = state.withLock({ $0.poison }) { return group.forEach { $0.fail(poison) } }
         do throws(RegistryError) {
-            let syncs = try synchronize(group.flatMap(\.files))
+            let (syncs, unwritten) = try synchronize(group.flatMap(\.files))
             let batch = OrderedStore.Batch(on: database)
             var answers: [@Sendable () -> Void] = []
-            for request in group { answers.append(build(request, on: batch)) }
-            if !batch.overlay.isEmpty { try database.write(batch.overlay) }
+            for request in group {
+                if let failure = request.files.lazy.compactMap({ unwritten[ObjectIdentifier($0)] }).first {
+                    answers.append { request.fail(failure) }
+                } else {
+                    answers.append(build(request, on: batch))
+                }
+            }
+            if !batch.overlay.isEmpty {
+                guard hasRoom() else { return group.forEach { $0.fail(Committer.isFull) } }
+                try database.write(batch.overlay)
+            }
             state.withLock { state in
                 state.metrics.commits += UInt64(group.count)
                 state.metrics.groups += 1
@@ -81,28 +95,37 @@ final class Committer: Sendable {
         }
     }
 
-    /// - Returns: how many files there were.
-    private func synchronize(_ files: [any SyncableFile]) throws(RegistryError) -> Int {
+    /// - Returns: how many files there were, and which of them could not be written for want of space or descriptors: nobody may commit what is in
+    ///   those.
+    /// - Throws: any other failure, that of a sync above all.
+    private func synchronize(_ files: [any SyncableFile]) throws(RegistryError) -> (count: Int, unwritten: [ObjectIdentifier: RegistryError]) {
         var seen: Set<ObjectIdentifier> = []
         let distinct = files.filter { seen.insert(ObjectIdentifier($0)).inserted }
-        guard distinct.count > 1 else {
-            try distinct.first?.synchronize()
-            return distinct.count
-        }
-        let results = Mailbox<Result<Void, RegistryError>>()
-        for file in distinct {
-            try syncPool.post {
-                // The mailbox is never closed: every result is waited for.
-                _ = results.put(Result { () throws(RegistryError) in try file.synchronize() })
+        var failures: [ObjectIdentifier: RegistryError] = [:]
+        if distinct.count == 1 {
+            do throws(RegistryError) { try distinct[0].synchronize() } catch { failures[ObjectIdentifier(distinct[0])] = error }
+        } else if distinct.count > 1 {
+            let results = Mailbox<(ObjectIdentifier, RegistryError?)>()
+            for file in distinct {
+                try syncPool.post {
+                    var failure: RegistryError?
+                    do throws(RegistryError) { try file.synchronize() } catch { failure = error }
+                    // The mailbox is never closed: every result is waited for.
+                    _ = results.put((ObjectIdentifier(file), failure))
+                }
+            }
+            for _ in distinct {
+                if case let (file, failure?)? = results.takeOne() { failures[file] = failure }
             }
         }
-        var failure: RegistryError?
-        for _ in distinct {
-            if case .failure(let error)? = results.takeOne() { failure = error }
-        }
-        if let failure { throw failure }
-        return distinct.count
+        if let worse = failures.values.first(where: { !isPassing($0) }) { throw worse }
+        return (distinct.count, failures)
     }
+
+    /// The disk is well: it is full, or too many files are open. A failed sync is never one of these.
+    private func isPassing(_ error: RegistryError) -> Bool { error.code == .noSpace || error.retryAfterSeconds != nil }
+
+    private static let isFull = RegistryError(.noSpace, subject: .store, reason: "the disk is full; free some space")
 
     private func poison(_ error: RegistryError) {
         logger.critical("the store accepts no more changes until it is restarted", metadata: ["error": "\(error)"])

@@ -90,7 +90,9 @@ final class Database: @unchecked Sendable {
         unsafe rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1)
         unsafe rocksdb_options_set_keep_log_file_num(options, 2)
         unsafe rocksdb_options_set_max_log_file_size(options, 1 << 20)
-        unsafe rocksdb_options_set_info_log_level(options, 2)  // warnings
+        // Nothing at all, beyond the last level there is: RocksDB as Debian builds it ends the process when its log is written to after the disk
+        // was full once. What it has to say comes with the errors.
+        unsafe rocksdb_options_set_info_log_level(options, 6)
         return options
     }
 
@@ -352,6 +354,12 @@ final class Database: @unchecked Sendable {
             var value: UInt64 = 0
             return unsafe rocksdb_property_int_cf(handle, family, name, &value) == 0 ? sum &+ value : sum
         }
+    }
+
+    /// Whether more than the reserve is free there. True when nobody can tell: then the write itself finds out.
+    static func hasRoom(at path: String, reserve: FreeSpace) -> Bool {
+        guard let free = FreeSpace(at: path) else { return true }
+        return free.bytes >= reserve.bytes && (free.files ?? .max) >= (reserve.files ?? 0)
     }
 
     // MARK: Translation

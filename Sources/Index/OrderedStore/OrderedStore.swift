@@ -19,6 +19,9 @@ public final class OrderedStore: OrderedRows, Sendable {
         /// The write-ahead log, before the oldest family is flushed; bounds the time recovery takes.
         public var logBytesMax = 48 << 20
         public var openFilesMax: Int32 = 256
+        /// With less space left, or fewer files that can be made, nothing is committed: after a write that found none RocksDB takes no other until
+        /// it is opened again, and flushes and compactions need some. Reads go on.
+        public var reserve = FreeSpace(bytes: 32 << 20, files: 64)
         /// Nothing on disk is changed, not even by opening; what is committed fails. Other processes are kept out all the same.
         public var isReadOnly = false
         public init() {}
@@ -46,7 +49,7 @@ public final class OrderedStore: OrderedRows, Sendable {
     ///   not there.
     public init(at path: String, families: [Family], options: Options = Options(), logger: Logger) throws(RegistryError) {
         let database = try Database(at: path, families: families, options: options)
-        committer = Committer(logger: logger)
+        committer = Committer(logger: logger) { Database.hasRoom(at: path, reserve: options.reserve) }
         self.database = Mutex(database)
         try committer.start(on: database)
     }

@@ -34,7 +34,8 @@ extension RocksCatalog {
         guard !blobs.isEmpty else { return }
         try await store.commit { batch throws(RegistryError) in
             let rows = CatalogRows(rows: batch)
-            for blob in blobs where try rows.unpinned(blob) == nil {
+            for blob in blobs {
+                if let since = try rows.unpinned(blob), since <= time { continue }
                 guard try !LivingRepositories(rows).isPinned(blob) else { continue }
                 batch.put(Keyspace.unpinned(blob).bytes, RowCoding.encode { $0.write(time) }, in: RocksCatalog.family)
             }
