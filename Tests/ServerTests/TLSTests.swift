@@ -27,7 +27,7 @@ struct TLSTests {
         let directory = try TemporaryDirectory()
         let tls = try await certificate(in: directory)
         try await withServer(responder, { $0.tls = tls }) { _, port in
-            try await body(port, directory, ["curl", "-sS", "--noproxy", "*", "--max-time", "60", "--cacert", directory.file("cert.pem")])
+            try await body(port, directory, ["curl", "-sS", "--noproxy", "*", "--max-time", "240", "--cacert", directory.file("cert.pem")])
         }
     }
 
