@@ -12,7 +12,7 @@ import subprocess
 import shim
 from scenarios import ALL, Recovery, World
 
-SHORT = 24
+SHORT = 12
 MOMENTS = {shim.KILL_BEFORE: "before", shim.KILL_TORN: "in", shim.KILL_AFTER: "after"}
 
 missing = shim.missing

@@ -15,7 +15,7 @@ import shim
 from scenarios import ALL, Backup, Recovery, Tiering, World
 from server import NotReady, Refused
 
-SHORT = 24
+SHORT = 6
 # What the fault is of is not the store's disk alone, or the start fails as it should.
 SCENARIOS = [scenario for scenario in ALL if scenario not in (Tiering, Backup, Recovery)]
 ANSWER_SECONDS = 10
