@@ -16,8 +16,11 @@ extension Registry {
                 if Task.isCancelled { return }
                 let entries = try await catalog.log(after: at, limit: 1_000)
                 guard let last = entries.last else { continue }
-                try await save(follower, try await follower.take(entries), at: last.revision)
+                let parts = try await follower.take(entries)
+                try await save(follower, parts, at: last.revision)
                 position = last.revision
+                // What comes now is written down together: a commit of its own for every change would double the flushes of a lone writer.
+                if follower.isDurable, !parts.isEmpty { try? await Task.sleep(for: .milliseconds(100)) }
             } catch {
                 if Task.isCancelled { return }
                 if error.code == .gone {

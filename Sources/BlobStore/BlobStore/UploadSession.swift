@@ -8,8 +8,9 @@ import Synchronization
 
 /// One resumable upload: what is on disk of it, and who is at work on it.
 ///
-/// What it reports as received was synced before. Filled in order, that is the length of its data file; filled out of order, the ranges noted in
-/// its `.meta` file. While the bytes come in order, their SHA-256 is carried along in memory; after a restart they are read again.
+/// It is in memory until its first byte comes: what was begun and never filled costs no write, and does not outlive the server. What it reports as
+/// received was synced before, and noted in its `.meta` file. While the bytes come in order, their SHA-256 is carried along in memory; after a
+/// restart they are read again.
 final class UploadSession: Sendable {
     /// More pieces than that are a mistake, or malice.
     static let rangesMax = 10_000
@@ -26,6 +27,7 @@ final class UploadSession: Sendable {
 
     private struct State {
         var work = Work.idle
+        var isOnDisk: Bool
         var received: ReceivedRanges
         /// Ranges are noted in the `.meta` file, whose end is here.
         var metaEnd: Int64
@@ -44,21 +46,37 @@ final class UploadSession: Sendable {
     var dataPath: String { "\(directory)/\(id).data" }
     var metaPath: String { "\(directory)/\(id).meta" }
 
-    /// Makes the two files; they are on disk when this returns. Blocks.
-    init(creating id: EntityID, _ header: UploadHeader, in directory: String, expires: Timestamp) throws(RegistryError) {
+    /// A new one.
+    init(beginning id: EntityID, _ header: UploadHeader, in directory: String, expires: Timestamp) {
         self.id = id
         self.header = header
         self.directory = directory
-        let encoded = header.encoded
         state = Mutex(
-            State(received: ReceivedRanges(), metaEnd: Int64(encoded.count), running: RunningHash(), expires: expires))
+            State(
+                isOnDisk: false, received: ReceivedRanges(), metaEnd: Int64(header.encoded.count), running: RunningHash(), expires: expires))
+    }
+
+    /// Its file, to be filled. The first time both are made; they are on disk when this returns. Blocks.
+    func openData() throws(RegistryError) -> OpenFile {
+        try turn.withLock { _ throws(RegistryError) in
+            if !state.withLock({ $0.isOnDisk }) { try makeFiles() }
+        }
+        return try Disk.open(dataPath, O_RDWR)
+    }
+
+    private func makeFiles() throws(RegistryError) {
         do throws(RegistryError) {
             let data = try Disk.open(dataPath, O_RDWR | O_CREAT | O_EXCL)
             try Disk.setModified(data, to: header.created)
             let meta = try Disk.open(metaPath, O_RDWR | O_CREAT | O_EXCL)
-            try Disk.write(encoded, to: meta, at: 0)
+            try Disk.write(header.encoded, to: meta, at: 0)
             try Disk.synchronize(meta)
             try Disk.synchronizeDirectory(directory)
+            let isCancelled = state.withLock { state in
+                state.isOnDisk = true
+                return state.work == .gone
+            }
+            if isCancelled { throw isGone }
         } catch {
             removeFiles()
             throw error
@@ -88,7 +106,7 @@ final class UploadSession: Sendable {
         for range in noted { received.insert(range.clamped(to: 0..<max(0, status.size))) }
         state = Mutex(
             State(
-                received: received, metaEnd: metaEnd,
+                isOnDisk: true, received: received, metaEnd: metaEnd,
                 running: received.ranges.isEmpty ? RunningHash() : nil, expires: status.modified.adding(seconds: lifetimeSeconds)))
     }
 

@@ -163,7 +163,7 @@ private final class UploadSink: ByteSink {
 }
 
 extension BlobStore {
-    /// Opens a resumable upload: it survives a crash, and is on disk when this returns. `context` comes back with every status.
+    /// Opens a resumable upload, which survives a crash from its first byte on. `context` comes back with every status.
     /// - Throws: `invalid` for a context above 16 KiB or a negative total, `noSpace`, `unavailable` when too many are open.
     public func beginUpload(context: [UInt8], totalBytes: Int64?) async throws(RegistryError) -> UploadStatus {
         guard context.count <= UploadHeader.contextBytesMax, (0...RecordHeader.lengthMax).contains(totalBytes ?? 0) else {
@@ -175,11 +175,9 @@ extension BlobStore {
         try checkSpace(for: totalBytes ?? 0)
         let now = world.now()
         let id = world.newID()
-        let session = try await pool.run { [uploads] () throws(RegistryError) in
-            try UploadSession(
-                creating: id, UploadHeader(created: now, totalBytes: totalBytes, context: context), in: uploads.directory,
-                expires: now.adding(seconds: uploads.lifetimeSeconds))
-        }
+        let session = UploadSession(
+            beginning: id, UploadHeader(created: now, totalBytes: totalBytes, context: context), in: uploads.directory,
+            expires: now.adding(seconds: uploads.lifetimeSeconds))
         uploads.insert(session)
         return session.status
     }
@@ -194,7 +192,7 @@ extension BlobStore {
         let session = try uploads.open(id)
         let append = try session.beginAppend(at: offset)
         let file: OpenFile
-        do throws(RegistryError) { file = try Disk.open(session.dataPath, O_RDWR) } catch {
+        do throws(RegistryError) { file = try await pool.run { () throws(RegistryError) in try session.openData() } } catch {
             session.abandonAppend(append)
             throw error
         }
@@ -224,7 +222,7 @@ extension BlobStore {
         }
         try session.beginWrite(range)
         let file: OpenFile
-        do throws(RegistryError) { file = try Disk.open(session.dataPath, O_RDWR) } catch {
+        do throws(RegistryError) { file = try await pool.run { () throws(RegistryError) in try session.openData() } } catch {
             session.abandonWrite(range)
             throw error
         }
@@ -267,7 +265,7 @@ extension BlobStore {
         let session = try uploads.open(id)
         let (size, running) = try session.beginFinish()
         let file: OpenFile
-        do throws(RegistryError) { file = try Disk.open(session.dataPath, O_RDWR) } catch {
+        do throws(RegistryError) { file = try await pool.run { () throws(RegistryError) in try session.openData() } } catch {
             session.release()
             throw error
         }

@@ -12,11 +12,7 @@ extension OCIFrontend {
             if let reply = try await self.mount(mount, from: query["from"], into: image, port) { return reply }
         } else if let text = query["digest"] {
             let digest = try Digest(oci: text)
-            let parts = try await port.receive(request.body, as: .raw, digests: DigestSet([digest.algorithm]))
-            guard case .staged(let blob)? = parts.first?.content else {
-                throw RegistryError(.invalid, subject: .field("size"), reason: "the body is missing")
-            }
-            return try await store(blob, as: digest, in: image, port)
+            return try await store(try await receive(request.body, for: digest, port), as: digest, in: image, port)
         }
         let upload = try await port.beginUpload(purpose: purpose(image), totalBytes: nil)
         return .status(.accepted, progress(upload, of: image))
@@ -32,11 +28,17 @@ extension OCIFrontend {
         }
     }
 
-    /// end-6. The body, if any, is the last chunk.
+    /// end-6. The body, if any, is the last chunk; if it is the only one, nothing of it has to outlive this request.
     static func completeUpload(_ request: Request, _ port: any RepositoryPort) async throws(RegistryError) -> Reply {
         let image = try Image(request.match)
         let id = try uploadID(request.match)
         let digest = try Digest(oci: request.head.query["digest"] ?? "")
+        if request.body.length != 0, request.head.fields[.contentRange] == nil, try await port.upload(id, purpose: purpose(image)).received == 0 {
+            let blob = try await receive(request.body, for: digest, port)
+            // A session that somebody is at work on all the same ends by its time.
+            try? await port.cancel(id, purpose: purpose(image))
+            return try await store(blob, as: digest, in: image, port)
+        }
         if request.body.length != 0, case .misplaced(let upload) = try await append(request, to: id, of: image, port) {
             return OCIErrors.misplaced(progress(upload, of: image))
         }
@@ -72,6 +74,15 @@ extension OCIFrontend {
         let path = source.name.path(of: .blob, digest)
         guard let blob = try await port.link(path, from: source.repository) else { return nil }
         return try await commit(blob, as: digest, in: image, port)
+    }
+
+    /// A body that is the whole blob.
+    private static func receive(_ body: Body, for digest: Digest, _ port: any RepositoryPort) async throws(RegistryError) -> any StagedBytes {
+        let parts = try await port.receive(body, as: .raw, digests: DigestSet([digest.algorithm]))
+        guard case .staged(let blob)? = parts.first?.content else {
+            throw RegistryError(.invalid, subject: .field("size"), reason: "the body is missing")
+        }
+        return blob
     }
 
     /// Bytes that must have the digest become the image's blob.
