@@ -5,6 +5,7 @@ cp file.bin upstream/tool.bin
 cp file.bin upstream/checked.bin
 cp file.bin upstream/wrong.bin
 cp file.bin upstream/moving.txt
+touch -d '1 hour ago' upstream/moving.txt # its time counts seconds, and it changes soon
 sha256sum upstream/checked.bin >upstream/checked.bin.sha256
 sha256sum other.bin >upstream/wrong.bin.sha256
 plain_port=$(free_port)
