@@ -59,9 +59,11 @@ private final class SmallDisk: Sendable {
         }
         #expect(try Disk.freeBytes(at: disk.path) == 0)
         #expect(await code { try await fixture.store(pattern(100_000, seed: 3)) } == .noSpace)
-        #expect(await code { _ = try await fixture.blobs.beginUpload(context: [1], totalBytes: nil) } == .noSpace)
+        let session = try await fixture.blobs.beginUpload(context: [1], totalBytes: nil)
+        #expect(await code { _ = try await fixture.blobs.append(session.id, at: 0, from: body([1, 2])) } == .noSpace)
         #expect(try await fixture.read(kept) == pattern(1000, seed: 1))
         try Disk.remove(filler)
+        #expect(try await fixture.blobs.append(session.id, at: 0, from: body([1, 2])).received == 2)
         let later = try await fixture.store(pattern(100_000, seed: 3))
         #expect(try await fixture.read(later) == pattern(100_000, seed: 3))
     }

@@ -16,8 +16,12 @@ import Testing
         let fields: HTTPFields = token.map { [.authorization: "Bearer \($0)"] } ?? [:]
         let head = try RequestHead(
             method: .get, target: "/general/files/\(Self.path)", fields: fields, requestID: "test", peer: "127.0.0.1", isSecure: false)
-        _ = await house.responder.respond(to: head, body: .empty)
-        return try #require(house.responder.respondNow(to: head)?.currency)
+        // A page cache under pressure may forget the bytes again.
+        for _ in 0..<1000 {
+            _ = await house.responder.respond(to: head, body: .empty)
+            if let now = house.responder.respondNow(to: head) { return try #require(now.currency) }
+        }
+        throw RegistryError(.internal, subject: .request, reason: "memory never has the answer")
     }
 
     @Test("it ends with the first change to anything it rests on, before that change is acknowledged")
@@ -69,10 +73,14 @@ import Testing
         await house.repository("files", isPublic: true)
         await house.put("hello", at: Self.path, in: "files")
         let answer = try await currency(house, as: nil)
+        let before = try await downloads(house)
         answer.given()
+        #expect(try await downloads(house) == before + 1)
+    }
+
+    private func downloads(_ house: House) async throws -> Int64 {
         let (key, path) = (try #require(RepositoryKey("files")), try #require(AssetPath(Self.path)))
         let repository = try #require(try await house.catalog.repository(key))
-        let count = try await house.registry.downloads.count(of: path, in: repository.id)
-        #expect(count == 3)
+        return try await house.registry.downloads.count(of: path, in: repository.id)
     }
 }
