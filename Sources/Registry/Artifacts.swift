@@ -109,20 +109,31 @@ extension Registry {
         let asked = try access.authorize(origin.caller, .delete, on: try await catalog.repository(key))
         // What a remote remembers may be forgotten there; a virtual repository holds nothing itself.
         let authorized = isVirtual(asked.repository) ? try await changing(asked, origin).authorized : asked
-        let asset = try await artifact(at: path, in: authorized)
-        // Sidecars (`<file>.metadata`) go with their file, and a version with its last one: an index must not name what nobody can fetch.
-        var mutations: [Mutation] = [.deleteAsset(path)]
-        if let package = asset.package, let version = asset.version {
-            let facts = try await catalog.facts(in: .package(package), of: authorized.repository.id, after: nil, limit: 1)
-            let others = facts.assets.filter { $0.version == version && $0.path != path }
-            let sidecars = others.filter { $0.path.text.hasPrefix(path.text + ".") }
-            if others.count == sidecars.count, facts.versions.contains(where: { $0.name == version }) {
-                mutations = [.deleteVersion(package, version)]
-            } else {
-                mutations += sidecars.map { .deleteAsset($0.path) }
+        for attempt in 1... {
+            let edit = try await deletion(of: try await artifact(at: path, in: authorized), in: authorized.repository)
+            do throws(RegistryError) {
+                try await catalog.apply(change(authorized.repository, edit, by: origin.caller.actor, origin.requestID))
+                return
+            } catch {
+                guard error.code == .conflict, attempt < Registry.deletionAttemptsMax else { throw error }
             }
         }
-        try await catalog.apply(change(authorized.repository, Edit(mutations: mutations), by: origin.caller.actor, origin.requestID))
+    }
+
+    private static let deletionAttemptsMax = 16
+
+    /// Sidecars (`<file>.metadata`) go with their file, and a version with its last one: an index must not name what nobody can fetch. Of a version
+    /// that somebody gives another file meanwhile nothing else goes.
+    private func deletion(of asset: Asset, in repository: Repository) async throws(RegistryError) -> Edit {
+        guard let package = asset.package, let version = asset.version else { return Edit(mutations: [.deleteAsset(asset.path)]) }
+        let facts = try await catalog.facts(in: .package(package), of: repository.id, after: nil, limit: 1)
+        let others = facts.assets.filter { $0.version == version && $0.path != asset.path }
+        let sidecars = others.filter { $0.path.text.hasPrefix(asset.path.text + ".") }
+        guard others.count == sidecars.count, facts.versions.contains(where: { $0.name == version }) else {
+            return Edit(mutations: [.deleteAsset(asset.path)] + sidecars.map { .deleteAsset($0.path) })
+        }
+        let revision = facts.packages.first { $0.name == package }?.revision ?? .zero
+        return Edit(preconditions: [.packageRevision(package, revision)], mutations: [.deleteVersion(package, version)])
     }
 
     // MARK: Resumable uploads of the REST API

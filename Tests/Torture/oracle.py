@@ -74,9 +74,9 @@ class Upload:
         self.put(client, [201], place, content, "PUT", self.session + ("&" if "?" in self.session else "?") + "digest=" + digest)
 
     def go_on(self, client, place):
-        """Whether the session is there; it may not be once its end was asked for."""
+        """Whether the session is there; it may not be once its end was asked for, nor before its first byte."""
         status, _, response = client.call("GET", self.session)
-        if status == 404 and place in self.places:
+        if status == 404 and (place in self.places or self.told == 0):
             return False
         received = response.getheader("Range", "0-0").split("-")[-1]
         there = int(received) + 1 if received != "0" else 0
