@@ -51,10 +51,7 @@ def run(run):
 
 
 def survey(run, world):
-    world.reset()
-    error = world.strike(shim.COUNT)
-    if error or not world.is_alive():
-        run.fail(f"{world.name} without a fault: {error}")
+    if not world.survey():
         return []
     return [(world, number, code, is_lasting) for number in range(1, world.shim.count + 1) for code in (errno.ENOSPC, errno.EIO)
             for is_lasting in (False, True)]

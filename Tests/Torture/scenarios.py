@@ -266,6 +266,15 @@ class World:
         self.authorization, self.client, self.admin, self.work = None, None, None, Work()
         self.prepared = None
 
+    def survey(self):
+        """One run without a fault, whose calls are counted: whether all went well."""
+        self.reset()
+        error = self.strike(shim.COUNT)
+        if error or not self.is_alive():
+            self.run.fail(f"{self.name} without a fault: {error}")
+            return False
+        return True
+
     def prepare(self):
         self.server.start()
         self.authorization = set_up(self.server)

@@ -2,7 +2,7 @@
 //
 // SHIM_CONTROL names a file of one page, mapped by the server and by the script that tortures it, so that the script arms it at the moment it
 // wants to count from; SHIM_ROOT is the folder. Until it is armed, every call goes straight on. Calls by glibc itself (stdio), by `syscall`
-// and by io_uring would escape; `torture --mode calls` compares its count with strace's to see that none does.
+// and by io_uring would escape; `scripts/torture calls` compares its count with strace's to see that none does.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
