@@ -12,6 +12,13 @@ public enum DigestAlgorithm: String, Sendable, CaseIterable, Hashable {
         case .md5: 16
         }
     }
+
+    /// Whether a text begins with its name and a colon.
+    fileprivate func opens(_ text: Span<UInt8>) -> Bool {
+        let name = rawValue.utf8
+        guard text.count > name.count, text[name.count] == UInt8(ascii: ":") else { return false }
+        return zip(name, text.indices).allSatisfy { $0 == text[$1] }
+    }
 }
 
 /// Algorithm plus hash, written `sha256:<lower-case hex>` (OCI image-spec, "Digests").
@@ -34,10 +41,14 @@ public struct Digest: Sendable, Hashable, CustomStringConvertible {
 
     /// `algorithm:hex`, lower-case hex only, as the OCI grammar demands.
     public init?(parsing text: some StringProtocol) {
-        guard let colon = text.firstIndex(of: ":"), let algorithm = DigestAlgorithm(rawValue: String(text[..<colon])) else { return nil }
-        let hex = text[text.index(after: colon)...]
-        guard !hex.utf8.contains(where: { $0 >= 0x41 && $0 <= 0x46 }) else { return nil }
-        self.init(algorithm, hex: hex)
+        let found = text.withUTF8Bytes { bytes -> (DigestAlgorithm, [UInt8])? in
+            guard let algorithm = DigestAlgorithm.allCases.first(where: { $0.opens(bytes) }) else { return nil }
+            let hex = bytes.extracting((algorithm.rawValue.utf8.count + 1)...)
+            guard hex.allBytes({ $0 < 0x41 || $0 > 0x46 }), let hash = Hex.decode(hex) else { return nil }
+            return (algorithm, hash)
+        }
+        guard let (algorithm, bytes) = found else { return nil }
+        self.init(algorithm, bytes: bytes)
     }
 
     public var hex: String { Hex.encode(bytes) }
@@ -197,25 +208,25 @@ public enum Hex {
     }
 
     /// nil for an odd length or a character that is no hex digit.
-    public static func decode(_ text: some StringProtocol) -> [UInt8]? {
+    public static func decode(_ text: some StringProtocol) -> [UInt8]? { text.withUTF8Bytes(decode) }
+
+    static func decode(_ text: Span<UInt8>) -> [UInt8]? {
+        guard text.count.isMultiple(of: 2) else { return nil }
         var result: [UInt8] = []
-        result.reserveCapacity(text.utf8.count / 2)
-        var high: UInt8?
-        for character in text.utf8 {
-            let value: UInt8
-            switch character {
-            case 0x30...0x39: value = character - 0x30
-            case 0x61...0x66: value = character - 0x57
-            case 0x41...0x46: value = character - 0x37
-            default: return nil
-            }
-            if let first = high {
-                result.append(first << 4 | value)
-                high = nil
-            } else {
-                high = value
-            }
+        result.reserveCapacity(text.count / 2)
+        for at in stride(from: 0, to: text.count, by: 2) {
+            guard let high = value(of: text[at]), let low = value(of: text[at + 1]) else { return nil }
+            result.append(high << 4 | low)
         }
-        return high == nil ? result : nil
+        return result
+    }
+
+    private static func value(of digit: UInt8) -> UInt8? {
+        switch digit {
+        case 0x30...0x39: digit - 0x30
+        case 0x61...0x66: digit - 0x57
+        case 0x41...0x46: digit - 0x37
+        default: nil
+        }
     }
 }

@@ -19,10 +19,14 @@ public struct EntityID: Sendable, Hashable, Comparable, CustomStringConvertible 
 
     /// The canonical 8-4-4-4-12 text, either case; nil for anything else.
     public init?(_ text: some StringProtocol) {
-        let utf8 = Array(text.utf8)
-        guard utf8.count == 36, utf8[8] == 0x2D, utf8[13] == 0x2D, utf8[18] == 0x2D, utf8[23] == 0x2D,
-            let bytes = Hex.decode(String(text.filter { $0 != "-" }))
-        else { return nil }
+        let bytes = text.withUTF8Bytes { text -> [UInt8]? in
+            guard text.count == EntityID.textBytes, [8, 13, 18, 23].allSatisfy({ text[$0] == UInt8(ascii: "-") }) else { return nil }
+            var digits: [UInt8] = []
+            digits.reserveCapacity(32)
+            for index in text.indices where text[index] != UInt8(ascii: "-") { digits.append(text[index]) }
+            return Hex.decode(digits.span)
+        }
+        guard let bytes else { return nil }
         self.init(bytes: bytes)
     }
 

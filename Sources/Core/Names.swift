@@ -3,11 +3,17 @@ public struct RepositoryKey: Sendable, Hashable, Comparable, CustomStringConvert
     public let text: String
 
     public init?(_ text: some StringProtocol) {
-        let utf8 = text.utf8
-        guard (1...128).contains(utf8.count), let first = utf8.first, first != UInt8(ascii: "."), first != UInt8(ascii: "-"),
-            utf8.allSatisfy(RepositoryKey.isAllowed), !text.contains("..")
-        else { return nil }
+        guard text.withUTF8Bytes(RepositoryKey.isKey) else { return nil }
         self.text = String(text)
+    }
+
+    private static func isKey(_ bytes: Span<UInt8>) -> Bool {
+        guard (1...128).contains(bytes.count), bytes[0] != UInt8(ascii: "."), bytes[0] != UInt8(ascii: "-") else { return false }
+        var last: UInt8 = 0
+        return bytes.allBytes { byte in
+            defer { last = byte }
+            return isAllowed(byte) && !(byte == UInt8(ascii: ".") && last == byte)
+        }
     }
 
     private static func isAllowed(_ byte: UInt8) -> Bool {
@@ -23,7 +29,7 @@ public struct RepositoryKey: Sendable, Hashable, Comparable, CustomStringConvert
 
 /// Text that may stand in a key: 1 to 512 bytes of UTF-8 with no control character.
 private func isName(_ text: some StringProtocol, bytesMax: Int) -> Bool {
-    (1...bytesMax).contains(text.utf8.count) && text.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }
+    text.withUTF8Bytes { (1...bytesMax).contains($0.count) && $0.allBytes { $0 >= 0x20 && $0 != 0x7F } }
 }
 
 /// A package's canonical name inside its repository; the format normalises before it makes one.
@@ -66,12 +72,28 @@ public struct AssetPath: Sendable, Hashable, Comparable, CustomStringConvertible
     public let text: String
 
     public init?(_ text: some StringProtocol) {
-        guard isName(text, bytesMax: 2048), !text.utf8.contains(UInt8(ascii: "\\")) else { return nil }
-        // By bytes: for Swift a slash with a combining mark behind it is another character, for everyone else it parts segments.
-        for segment in text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false) {
-            guard !segment.isEmpty, !segment.elementsEqual(".".utf8), !segment.elementsEqual("..".utf8) else { return nil }
-        }
+        guard text.withUTF8Bytes(AssetPath.isPath) else { return nil }
         self.text = String(text)
+    }
+
+    // By bytes: for Swift a slash with a combining mark behind it is another character, for everyone else it parts segments.
+    private static func isPath(_ bytes: Span<UInt8>) -> Bool {
+        guard (1...2048).contains(bytes.count) else { return false }
+        var segment = 0
+        // So far the segment has nothing but dots: empty, `.`, `..` and longer ones, which are names.
+        var hasOnlyDots = true
+        for index in bytes.indices {
+            let byte = bytes[index]
+            guard byte >= 0x20, byte != 0x7F, byte != UInt8(ascii: "\\") else { return false }
+            guard byte != UInt8(ascii: "/") else {
+                guard !hasOnlyDots || segment > 2 else { return false }
+                (segment, hasOnlyDots) = (0, true)
+                continue
+            }
+            segment += 1
+            hasOnlyDots = hasOnlyDots && byte == UInt8(ascii: ".")
+        }
+        return !hasOnlyDots || segment > 2
     }
 
     public var segments: [Substring] { text.utf8.split(separator: UInt8(ascii: "/")).map { Substring($0) } }

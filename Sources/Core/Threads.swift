@@ -79,15 +79,16 @@ public final class Mailbox<Element: Sendable>: Sendable {
     }
 
     /// Waits until something is there and takes all of it; nil once the mailbox is closed and empty.
-    public func takeAll() -> [Element]? {
-        take { state in
+    /// - Parameter wait: not longer than that; what is taken is empty then.
+    public func takeAll(waiting wait: Duration? = nil) -> [Element]? {
+        take(waiting: wait, else: []) { state in
             defer { state.removeAll(keepingCapacity: true) }
             return state
         }
     }
 
     /// Waits until something is there and takes the oldest; nil once the mailbox is closed and empty.
-    public func takeOne() -> Element? { take { $0.removeFirst() } }
+    public func takeOne() -> Element? { take(waiting: nil, else: nil) { $0.removeFirst() } }
 
     /// Nothing can be put any more; what is there can still be taken.
     public func close() {
@@ -97,10 +98,11 @@ public final class Mailbox<Element: Sendable>: Sendable {
         }
     }
 
-    private func take<Taken>(_ body: (inout [Element]) -> Taken) -> Taken? {
-        state.whenReady { state in
+    private func take<Taken>(waiting wait: Duration?, else nothing: Taken?, _ body: (inout [Element]) -> Taken) -> Taken? {
+        state.whenReady(within: wait) { state, isOver in
             if !state.waiting.isEmpty { return .ready(body(&state.waiting)) }
-            return state.isClosed ? .ready(nil) : .wait
+            if state.isClosed { return .ready(nil) }
+            return isOver ? .ready(nothing) : .wait
         } aroundSleep: { state, asleep in
             state.sleepers += asleep ? 1 : -1
         }
@@ -121,7 +123,12 @@ private final class Monitor<State>: @unchecked Sendable {
     init(_ state: State) {
         self.state = state
         unsafe pthread_mutex_init(lock, nil)
-        unsafe pthread_cond_init(condition, nil)
+        var attributes = pthread_condattr_t()
+        unsafe pthread_condattr_init(&attributes)
+        // The wall clock jumps.
+        unsafe pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        unsafe pthread_cond_init(condition, &attributes)
+        unsafe pthread_condattr_destroy(&attributes)
     }
 
     deinit {
@@ -144,14 +151,31 @@ private final class Monitor<State>: @unchecked Sendable {
         return value
     }
 
-    func whenReady<Value>(_ body: (inout State) -> Readiness<Value>, aroundSleep: (inout State, Bool) -> Void) -> Value {
+    /// - Parameter body: told whether the time is over; it must be ready then.
+    func whenReady<Value>(
+        within wait: Duration?, _ body: (inout State, Bool) -> Readiness<Value>, aroundSleep: (inout State, Bool) -> Void
+    ) -> Value {
+        let end = wait.map { Monitor.time(in: $0) }
+        var isOver = false
         unsafe pthread_mutex_lock(lock)
         defer { unsafe pthread_mutex_unlock(lock) }
         while true {
-            if case .ready(let value) = body(&state) { return value }
+            if case .ready(let value) = body(&state, isOver) { return value }
             aroundSleep(&state, true)
-            unsafe pthread_cond_wait(condition, lock)
+            if let end {
+                isOver = unsafe withUnsafePointer(to: end) { unsafe pthread_cond_timedwait(condition, lock, $0) } == ETIMEDOUT
+            } else {
+                unsafe pthread_cond_wait(condition, lock)
+            }
             aroundSleep(&state, false)
         }
+    }
+
+    private static func time(in wait: Duration) -> timespec {
+        var time = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+        let (seconds, attoseconds) = wait.components
+        let nanoseconds = time.tv_nsec + Int(attoseconds / 1_000_000_000)
+        return timespec(tv_sec: time.tv_sec + Int(seconds) + nanoseconds / 1_000_000_000, tv_nsec: nanoseconds % 1_000_000_000)
     }
 }

@@ -21,14 +21,15 @@ public struct Dispatcher: Responder {
 
     private let registry: Registry
     private let mounted: [Mounted]
-    private let formats: [(prefix: [String], frontend: any Frontend)]
+    private let formats: [Mount]
 
     public init(registry: Registry, mounted: [Mounted]) {
         self.registry = registry
         // Longest prefix first, so that /api/v1 wins over an alias under /api.
         self.mounted = mounted.sorted { $0.prefix.count > $1.prefix.count }
         formats = registry.frontends.flatMap { frontend in
-            frontend.format.mounts.map { (prefix: $0.split(separator: "/").map(String.init), frontend: frontend) }
+            let routes = registry.routes[frontend.format.name] ?? RouteTable(frontend)
+            return frontend.format.mounts.map { Mount(prefix: $0.split(separator: "/").map(String.init), frontend: frontend, routes: routes) }
         }.sorted { $0.prefix.count > $1.prefix.count }
     }
 
@@ -39,7 +40,7 @@ public struct Dispatcher: Responder {
         else {
             return nil
         }
-        return registry.respondNow(to: head, at: mount.prefix.count, of: mount.frontend)
+        return registry.respondNow(to: head, in: mount)
     }
 
     public func respond(to head: RequestHead, body: Body) async -> Response {
@@ -51,40 +52,55 @@ public struct Dispatcher: Responder {
         guard let mount = formats.first(where: { segments.starts(with: $0.prefix) }) else {
             return respond(toUnreadable: RegistryError(.notFound, subject: .request, reason: "nothing is served at \(head.path)"))
         }
-        return await registry.respond(to: head, body: body, at: mount.prefix.count, of: mount.frontend)
+        return await registry.respond(to: head, body: body, in: mount)
+    }
+}
+
+/// What a path names in a format's tables, looked up before anything can fail.
+private struct Target {
+    let inMount: RouteTable.Outcome
+    /// As the path has it; nil when the path ends before it.
+    let name: String?
+    let key: RepositoryKey?
+    let inRepository: RouteTable.Outcome
+
+    init(of head: RequestHead, in mount: Mount) {
+        let path = head.path.dropping(mount.prefix.count)
+        inMount = mount.routes.find(path, head.method)
+        name = path.segments.first
+        key = name.flatMap { RepositoryKey($0) }
+        inRepository = mount.routes.find(path.dropping(1), head.method, of: key)
     }
 }
 
 extension Registry {
     /// One request to a format: five stages in order.
-    func respond(to head: RequestHead, body: Body, at mountDepth: Int, of frontend: any Frontend) async -> Response {
-        let context = errorContext(for: head, depth: mountDepth, of: frontend)
+    func respond(to head: RequestHead, body: Body, in mount: Mount) async -> Response {
+        let frontend = mount.frontend
+        let target = Target(of: head, in: mount)
+        let context = errorContext(of: target)
         do throws(RegistryError) {
             // Identity. A credential that is present but wrong is an error even where anonymous callers may read.
             let caller = try await access.authenticate(Credentials.from(head.fields))
             if access.setupRequired { throw SetupLock.failure }
             try refuseForgery(head)
-            let path = head.path.dropping(mountDepth)
 
-            if case .found(let route, let match) = RouteTable.find(path, head.method, at: .mount, in: frontend.routes),
-                case .mounted(let compute) = route.kind
-            {
+            if case .found(let route, let match) = target.inMount, case .mounted(let compute) = route.kind {
                 let port = MountSession(registry: self, frontend: frontend, caller: caller, head: head)
                 return try await response(
                     to: try await compute(Request(head: head, match: match, body: body), port), from: frontend, over: nil, head: head)
             }
 
             // Repository and permission: one resolved target, which the handler consumes as `Authorized`.
-            guard let name = path.segments.first else {
+            guard let name = target.name else {
                 throw RegistryError(.notFound, subject: .request, reason: "name a repository: \(head.path)/<repository>")
             }
-            let outcome = RouteTable.find(path.dropping(1), head.method, at: .repository, in: frontend.routes, of: RepositoryKey(name))
-            let repository = try await repository(named: name, servedBy: frontend)
+            let repository = try await repository(target.key, servedBy: frontend)
             let authorized = try authorize(
                 caller, context.needs ?? .read, on: repository, named: name, package: context.match.flatMap { frontend.tokenName(of: $0) })
 
             // Reply.
-            switch outcome {
+            switch target.inRepository {
             case .absent: throw RegistryError(.notFound, subject: .request, reason: "\(frontend.format.name) has nothing at \(head.path)")
             case .otherMethods(let methods):
                 throw RegistryError(
@@ -110,25 +126,22 @@ extension Registry {
     }
 
     /// nil when there is none, or when it belongs to another format: both look the same to a caller.
-    private func repository(named name: String, servedBy frontend: any Frontend) async throws(RegistryError) -> Repository? {
-        guard let key = RepositoryKey(name), let repository = try await catalog.repository(key), frontend.format.answers(to: repository.format) else {
+    private func repository(_ key: RepositoryKey?, servedBy frontend: any Frontend) async throws(RegistryError) -> Repository? {
+        guard let key, let repository = try await catalog.repository(key), frontend.format.answers(to: repository.format) else {
             return nil
         }
         return repository
     }
 
-    /// What a failure anywhere on the road may name: the route is looked up before anything can fail.
-    private func errorContext(for head: RequestHead, depth: Int, of frontend: any Frontend) -> ErrorContext {
-        let path = head.path.dropping(depth)
+    /// What a failure anywhere on the road may name.
+    private func errorContext(of target: Target) -> ErrorContext {
         var context = ErrorContext(baseURL: options.baseURL.text, repository: nil, needs: nil, match: nil)
-        if case .found(_, let match) = RouteTable.find(path, head.method, at: .mount, in: frontend.routes) {
+        if case .found(_, let match) = target.inMount {
             context.match = match
             return context
         }
-        context.repository = path.segments.first
-        if case .found(let route, let match) = RouteTable.find(
-            path.dropping(1), head.method, at: .repository, in: frontend.routes, of: path.segments.first.flatMap { RepositoryKey($0) })
-        {
+        context.repository = target.name
+        if case .found(let route, let match) = target.inRepository {
             context.needs = route.needs
             context.match = match
         }
@@ -152,7 +165,7 @@ extension Registry {
     /// A browser sends the session cookie by itself; only our own pages add a field of their own (OWASP, custom request headers).
     /// - Throws: `forbidden` for a change that was asked for with a cookie and without `X-Requested-With`.
     public func refuseForgery(_ head: RequestHead) throws(RegistryError) {
-        guard head.method != .get, head.method != .head, Credentials.from(head.fields).carrier == .cookie,
+        guard head.method != .get, head.method != .head, head.fields[.cookie] != nil, Credentials.from(head.fields).carrier == .cookie,
             !head.fields.contains(where: { $0.name.canonicalName == "x-requested-with" })
         else { return }
         throw RegistryError(.forbidden, subject: .request, reason: "a change with a session cookie needs the field X-Requested-With")

@@ -19,8 +19,6 @@ extension Registry {
                 let parts = try await follower.take(entries)
                 try await save(follower, parts, at: last.revision)
                 position = last.revision
-                // What comes now is written down together: a commit of its own for every change would double the flushes of a lone writer.
-                if follower.isDurable, !parts.isEmpty { try? await Task.sleep(for: .milliseconds(100)) }
             } catch {
                 if Task.isCancelled { return }
                 if error.code == .gone {
@@ -64,7 +62,9 @@ extension Registry {
         writer.write(revision.number)
         let cursor = Record(kind: .cursor, id: follower.name, value: writer.bytes)
         try await catalog.apply(
-            Change(actor: .system, at: world.now(), requestID: "follower \(follower.name)", parts: parts + [.putRecord(cursor, ifRevision: nil)]))
+            Change(
+                actor: .system, at: world.now(), requestID: "follower \(follower.name)", parts: parts + [.putRecord(cursor, ifRevision: nil)],
+                isPatient: true))
     }
 
     public var viewFollower: any Follower { ViewFollower(views: views) }

@@ -9,11 +9,12 @@ import HTTPTypes
 // long road is asked here too, in the same order; whatever memory does not know, or refuses, goes down the long road, which says why.
 
 extension Registry {
-    func respondNow(to head: RequestHead, at mountDepth: Int, of frontend: any Frontend) -> Response? {
+    func respondNow(to head: RequestHead, in mount: Mount) -> Response? {
         guard head.method == .get || head.method == .head, let hot = catalog as? any HotCatalog, !access.setupRequired else { return nil }
-        let path = head.path.dropping(mountDepth)
+        let path = head.path.dropping(mount.prefix.count)
+        let frontend = mount.frontend
         guard let key = path.segments.first.flatMap({ RepositoryKey($0) }),
-            case .found(let route, let match) = RouteTable.find(path.dropping(1), head.method, at: .repository, in: frontend.routes, of: key),
+            case .found(let route, let match) = mount.routes.find(path.dropping(1), head.method, of: key),
             case .file(let file) = route.kind, file.describe == nil
         else { return nil }
         do throws(RegistryError) {

@@ -51,6 +51,8 @@ public final class Registry: Sendable {
     public let access: Access
     let outbound: OutboundClient
     public let frontends: [any Frontend]
+    /// By the name of the format.
+    let routes: [String: RouteTable]
     public let options: Options
     public let world: World
     let log: Logger
@@ -83,6 +85,7 @@ public final class Registry: Sendable {
         self.access = access
         self.outbound = outbound
         self.frontends = frontends
+        routes = Dictionary(frontends.map { ($0.format.name, RouteTable($0)) }) { first, _ in first }
         self.workers = workers
         self.sealer = sealer
         self.options = options
@@ -108,7 +111,6 @@ public final class Registry: Sendable {
                 return .general
             }
         }
-        for frontend in frontends { RouteTable.check(frontend) }
     }
 
     /// The frontend a repository of this format is served by; nil when none is installed.

@@ -43,7 +43,7 @@ extension Registry {
     private func view(at path: Substring, of frontend: any Frontend, in key: RepositoryKey) -> View? {
         do throws(RegistryError) {
             let target = try RequestPath(parsing: "/" + path)
-            guard case .found(let route, let match) = RouteTable.find(target, .get, at: .repository, in: frontend.routes, of: key) else { return nil }
+            guard case .found(let route, let match) = routes[frontend.format.name]?.find(target, .get, of: key) else { return nil }
             let head = RequestHead(
                 method: .get, target: "/" + path, path: target, query: Query(), fields: [:], requestID: "", peer: "", isSecure: true)
             switch route.kind {

@@ -24,6 +24,12 @@ public final class HTTPServer: Sendable {
     private let shared: ServerContext
     private let state = Mutex(State())
 
+    /// `TCP_NOTSENT_LOWAT` (Linux, tcp(7)): a socket takes more only while less than this waits to be sent. The kernel would take megabytes for each
+    /// connection, and a slow client would keep them; and on a loopback or a fast network it is this end that sends, not whoever handles
+    /// the acknowledgements.
+    private static let unsentLimit = NIOBSDSocket.Option(rawValue: 25)
+    private static let unsentBytesMax = 128 << 10
+
     public init(options: ServerOptions, responder: any Responder, world: World, log: Logger, metrics: Metrics) {
         shared = ServerContext(options: options, responder: responder, world: world, log: log, metrics: metrics)
     }
@@ -39,6 +45,7 @@ public final class HTTPServer: Sendable {
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.tcpOption(HTTPServer.unsentLimit), value: HTTPServer.unsentBytesMax)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { [self] channel in accepted(channel, tls) }

@@ -83,8 +83,9 @@ public struct Credentials: Sendable {
     }
 
     private static func trimmed(_ text: some StringProtocol) -> String {
-        let spaces: (Character) -> Bool = { $0 == " " || $0 == "\t" }
-        guard let first = text.firstIndex(where: { !spaces($0) }), let last = text.lastIndex(where: { !spaces($0) }) else { return "" }
+        let isSpace: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x09 }
+        let text = Substring(text)
+        guard let first = text.utf8.firstIndex(where: { !isSpace($0) }), let last = text.utf8.lastIndex(where: { !isSpace($0) }) else { return "" }
         return String(text[first...last])
     }
 }

@@ -28,6 +28,8 @@ final class UploadSession: Sendable {
     private struct State {
         var work = Work.idle
         var isOnDisk: Bool
+        /// `isOnDisk`, or its files are being made.
+        var mayBeOnDisk: Bool
         var received: ReceivedRanges
         /// Ranges are noted in the `.meta` file, whose end is here.
         var metaEnd: Int64
@@ -53,7 +55,8 @@ final class UploadSession: Sendable {
         self.directory = directory
         state = Mutex(
             State(
-                isOnDisk: false, received: ReceivedRanges(), metaEnd: Int64(header.encoded.count), running: RunningHash(), expires: expires))
+                isOnDisk: false, mayBeOnDisk: false, received: ReceivedRanges(), metaEnd: Int64(header.encoded.count), running: RunningHash(),
+                expires: expires))
     }
 
     /// Its file, to be filled. The first time both are made; they are on disk when this returns. Blocks.
@@ -65,6 +68,7 @@ final class UploadSession: Sendable {
     }
 
     private func makeFiles() throws(RegistryError) {
+        state.withLock { $0.mayBeOnDisk = true }
         do throws(RegistryError) {
             let data = try Disk.open(dataPath, O_RDWR | O_CREAT | O_EXCL)
             try Disk.setModified(data, to: header.created)
@@ -106,7 +110,7 @@ final class UploadSession: Sendable {
         for range in noted { received.insert(range.clamped(to: 0..<max(0, status.size))) }
         state = Mutex(
             State(
-                isOnDisk: true, received: received, metaEnd: metaEnd,
+                isOnDisk: true, mayBeOnDisk: true, received: received, metaEnd: metaEnd,
                 running: received.ranges.isEmpty ? RunningHash() : nil, expires: status.modified.adding(seconds: lifetimeSeconds)))
     }
 
@@ -300,6 +304,7 @@ final class UploadSession: Sendable {
 
     /// `.meta` first: `.data` alone is no session, and is removed by the next start.
     private func removeFiles() {
+        guard state.withLock({ $0.mayBeOnDisk }) else { return }
         try? Disk.remove(metaPath)
         try? Disk.remove(dataPath)
     }

@@ -84,6 +84,11 @@ public struct PathPattern: Sendable, Hashable, CustomStringConvertible, Expressi
         switch segment {
         case .literal(let text): return text == value
         case .one(let name, let end):
+            guard !end.isEmpty else {
+                guard !value.isEmpty else { return false }
+                values[name] = value
+                return true
+            }
             guard value.utf8.count > end.utf8.count, value.utf8.reversed().starts(with: end.utf8.reversed()) else { return false }
             values[name] = String(Substring(value.utf8.dropLast(end.utf8.count)))
             return true

@@ -33,13 +33,18 @@ public struct Change: Sendable {
     /// What its edits delete goes to the trash of its repository until then; nil: it is gone at once. What an edit deletes and the same change
     /// puts again is replaced, not deleted.
     public var keepsDeletedUntil: Timestamp?
+    /// Nobody is kept waiting by it: a catalog may let it wait a second for another change, whose commit then does for both.
+    public var isPatient: Bool
 
-    public init(actor: Actor, at: Timestamp, requestID: String, parts: [Part], keepsDeletedUntil: Timestamp? = nil) {
+    public init(
+        actor: Actor, at: Timestamp, requestID: String, parts: [Part], keepsDeletedUntil: Timestamp? = nil, isPatient: Bool = false
+    ) {
         self.actor = actor
         self.at = at
         self.requestID = requestID
         self.parts = parts
         self.keepsDeletedUntil = keepsDeletedUntil
+        self.isPatient = isPatient
     }
 }
 

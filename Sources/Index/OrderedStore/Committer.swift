@@ -9,10 +9,13 @@ final class Committer: Sendable {
         /// Runs the caller's build and returns what to tell it once the group is durable, or has failed.
         let build: @Sendable (OrderedStore.Batch) throws(RegistryError) -> @Sendable () -> Void
         let fail: @Sendable (RegistryError) -> Void
+        /// It waits for the next request that does not, for a second at most.
+        let isPatient: Bool
     }
 
     /// Files are synced side by side: a loop of single syncs is the slowest way of all.
     private static let syncThreadsMax = 4
+    private static let patience = Duration.seconds(1)
 
     private let mailbox = Mailbox<Request>()
     private let syncPool = BlockingPool(threads: syncThreadsMax, name: "sync")
@@ -36,7 +39,15 @@ final class Committer: Sendable {
 
     func start(on database: Database) throws(RegistryError) {
         let thread = try WorkerThread(name: "committer") { [self] in
-            while let group = mailbox.takeAll() { commit(group, on: database) }
+            var patient: [Request] = []
+            while let group = mailbox.takeAll(waiting: patient.isEmpty ? nil : Committer.patience) {
+                patient += group
+                // Nothing came for a second: their time is over.
+                if !group.isEmpty, group.allSatisfy(\.isPatient) { continue }
+                commit(patient, on: database)
+                patient = []
+            }
+            if !patient.isEmpty { commit(patient, on: database) }
         }
         state.withLock { $0.thread = thread }
     }

@@ -94,8 +94,9 @@ public final class OrderedStore: OrderedRows, Sendable {
     }
 
     /// As `commit`, without waiting: `completion` runs on the committer's thread, in the order of the builds, and must not block.
+    /// - Parameter isPatient: it waits a second for the next one that is not, and is committed with that: it costs no sync of its own then.
     public func enqueue<R: Sendable>(
-        files: [any SyncableFile] = [], _ build: @escaping @Sendable (Batch) throws(RegistryError) -> R,
+        files: [any SyncableFile] = [], isPatient: Bool = false, _ build: @escaping @Sendable (Batch) throws(RegistryError) -> R,
         completion: @escaping @Sendable (Result<R, RegistryError>) -> Void
     ) {
         committer.put(
@@ -105,7 +106,7 @@ public final class OrderedStore: OrderedRows, Sendable {
                     let value = try build(batch)
                     return { completion(.success(value)) }
                 },
-                fail: { completion(.failure($0)) }))
+                fail: { completion(.failure($0)) }, isPatient: isPatient))
     }
 
     /// The store as it is now, in a directory that does not exist yet, to be opened or copied; its files may be shared with the store's. Blocks.

@@ -76,7 +76,8 @@ public final class RocksCatalog: HotCatalog {
     public func apply(_ change: Change, staged: [any StagedBytes]) async throws(RegistryError) -> Revision {
         let entriesMax = options.logEntriesMax
         let result = await withUnsafeContinuation { (waiter: UnsafeContinuation<Result<Revision, RegistryError>, Never>) in
-            store.enqueue(files: staged.flatMap(\.unsynced)) { [world, repositories, watch] batch throws(RegistryError) in
+            store.enqueue(files: staged.flatMap(\.unsynced), isPatient: change.isPatient) {
+                [world, repositories, watch] batch throws(RegistryError) in
                 for location in staged.compactMap(\.location) { batch.put(location.key, location.value, in: .blobLocations) }
                 var run = try ChangeRun(change, on: batch, committed: (repositories, watch.head), world: world)
                 return try run.run(logEntriesMax: entriesMax)
