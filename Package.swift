@@ -67,7 +67,11 @@ let package = Package(
 
         // Bytes.
         .target(name: "CBlobStore", path: "Sources/BlobStore/CBlobStore"),
-        room("BlobStore", in: "BlobStore/BlobStore", ["CBlobStore", "CZstd", "Core", "OrderedStore", .nioCore, .logging]),
+        // As it came, in the style of its time; its README says why it stays so.
+        .target(
+            name: "CDeflate", path: "Sources/BlobStore/CDeflate", exclude: ["README.md", "LICENSE"],
+            cSettings: [.define("Z_PREFIX"), .define("NO_GZIP"), .define("HAVE_HIDDEN"), .disableWarning("deprecated-non-prototype")]),
+        room("BlobStore", in: "BlobStore/BlobStore", ["CBlobStore", "CDeflate", "CZstd", "Core", "OrderedStore", .nioCore, .logging]),
 
         // The contract, the readers, the formats.
         room("FrontendKit", in: "Frontends/Kit", ["Core", .httpTypes, .nioCore]),

@@ -11,7 +11,7 @@ import Testing
         ("Index/OrderedStore", ["CRocksDB"]),
         ("Index/Catalog", []),
         ("Index/RocksCatalog", ["Catalog", "OrderedStore"]),
-        ("BlobStore/BlobStore", ["CBlobStore", "CZstd", "OrderedStore"]),
+        ("BlobStore/BlobStore", ["CBlobStore", "CDeflate", "CZstd", "OrderedStore"]),
         ("BlobStore/S3Tier", ["BlobStore", "Outbound", "Parsing", "Crypto"]),
         ("Frontends/Kit", ["HTTPTypes"]),
         ("Frontends/Parsing", ["CLzma", "CZlib", "CZstd"]),
