@@ -14,6 +14,11 @@ enum ScrubEndpoints {
             try await scrub(of: call.registry).pass()
             return try await status(call.registry)
         },
+        // The same of what the tier has; requests to a bucket cost money.
+        .json(.post, "/api/v1/admin/scrub/tier", "run_tier_scrub", "admin", .admin) { (call, _: Nothing) throws(RegistryError) -> ScrubStatus in
+            try await scrub(of: call.registry).readTier()
+            return try await status(call.registry)
+        },
     ]
 
     private static func scrub(of registry: Registry) throws(RegistryError) -> Scrub {
@@ -32,7 +37,15 @@ enum ScrubEndpoints {
         }
         return ScrubStatus(
             is_running: scrub.isRunning, oldest_unverified_at: scrub.oldest.description, blobs: scrub.totals.blobs, bytes: scrub.totals.bytes,
-            damaged_found: scrub.totals.damaged, healed: Int64(clamping: scrub.healedBlobs), damaged: damaged)
+            damaged_found: scrub.totals.damaged, healed: Int64(clamping: scrub.healedBlobs), damaged: damaged, tier: tier(scrub))
+    }
+
+    private static func tier(_ scrub: Scrub) -> TierScrubStatus? {
+        guard let oldest = scrub.oldestInTier else { return nil }
+        let totals = scrub.totals
+        return TierScrubStatus(
+            is_running: scrub.isReadingTier, oldest_unverified_at: oldest.description, files: totals.tierFiles, bytes: totals.tierBytes,
+            requests: totals.tierRequests, damaged_found: totals.tierDamaged, healed: totals.tierHealed, damaged: scrub.damagedInTier)
     }
 }
 
@@ -44,6 +57,18 @@ struct ScrubStatus: Codable, Sendable {
     let blobs, bytes, damaged_found, healed: Int64
     /// Now.
     let damaged: [DamagedBlobStatus]
+    /// Without a tier: nothing.
+    let tier: TierScrubStatus?
+}
+
+struct TierScrubStatus: Codable, Sendable {
+    let is_running: Bool
+    /// Every byte that was in the tier before then was read there since.
+    let oldest_unverified_at: String
+    /// Since the start.
+    let files, bytes, requests, damaged_found, healed: Int64
+    /// Now: names of objects.
+    let damaged: [String]
 }
 
 struct DamagedBlobStatus: Codable, Sendable {

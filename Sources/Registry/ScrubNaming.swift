@@ -9,8 +9,12 @@ extension Scrub {
     }
 
     public func publish(_ metrics: Metrics, world: World) {
-        metrics.gauge("granary_scrub_oldest_unverified_seconds", help: "Since when the longest unread byte of the store was not read.") { [self] in
-            Double(max(0, world.now().milliseconds - oldest.milliseconds)) / 1000
+        @Sendable func age(_ oldest: Timestamp) -> Double { Double(max(0, world.now().milliseconds - oldest.milliseconds)) / 1000 }
+        let (name, help) = ("granary_scrub_oldest_unverified_seconds", "Since when the longest unread byte there was not read.")
+        metrics.gauge(name, help: help, labels: [("place", "disk")]) { [self] in age(oldest) }
+        if oldestInTier != nil {
+            metrics.gauge(name, help: help, labels: [("place", "tier")]) { [self] in oldestInTier.map(age) ?? 0 }
+            publishTier(metrics)
         }
         metrics.gauge("granary_scrub_running", help: "1 while the scrub reads.") { [self] in isRunning ? 1 : 0 }
         metrics.gauge("granary_scrub_blobs_total", help: "Blobs the scrub read since the start.") { [self] in Double(totals.blobs) }
@@ -18,6 +22,18 @@ extension Scrub {
         metrics.gauge("granary_damaged_blobs_found_total", help: "Damaged blobs the scrub met since the start.") { [self] in Double(totals.damaged) }
         metrics.gauge("granary_damaged_blobs", help: "Blobs known to be damaged now.") { [self] in Double(damagedBlobs) }
         metrics.gauge("granary_healed_blobs_total", help: "Damaged blobs healed since the start.") { [self] in Double(healedBlobs) }
+    }
+
+    private func publishTier(_ metrics: Metrics) {
+        func gauge(_ name: String, _ help: String, _ value: @escaping @Sendable (ScrubTotals) -> Int64) {
+            metrics.gauge("granary_scrub_tier_\(name)", help: help) { [self] in Double(value(totals)) }
+        }
+        gauge("files_total", "Files the scrub read in the tier since the start.") { $0.tierFiles }
+        gauge("bytes_total", "Their bytes.") { $0.tierBytes }
+        gauge("requests_total", "Requests to the tier that this took.") { $0.tierRequests }
+        gauge("damaged_found_total", "Files the scrub found damaged in the tier since the start.") { $0.tierDamaged }
+        gauge("healed_total", "Of those: copied there again from the disk.") { $0.tierHealed }
+        metrics.gauge("granary_damaged_tier_files", help: "Files known to be damaged in the tier now.") { [self] in Double(damagedInTier.count) }
     }
 }
 

@@ -4,7 +4,7 @@ public import Core
 
 /// How far a check is, and what it has found: enough to go on with it in another process.
 public struct CheckProgress: Sendable, Hashable {
-    public enum Phase: String, Sendable, CaseIterable { case index, segments, files, blobs, names, uploads, done }
+    public enum Phase: String, Sendable, CaseIterable { case index, segments, files, blobs, names, uploads, tier, done }
 
     public var phase = Phase.index
     /// The last segment, shard or blob the phase has done; empty at its beginning.
@@ -14,6 +14,12 @@ public struct CheckProgress: Sendable, Hashable {
     public var readBlobs = 0
     public var readBytes: Int64 = 0
     public var names = 0
+    /// Files of the tier, those of them that were read, and what that took.
+    public var tierFiles = 0
+    public var readTierFiles = 0
+    public var tierRequests = 0
+    /// Why the tier was not looked at to the end.
+    public var tierFailure: String?
     public var damages = 0
     public var repaired = 0
     public var notes = 0
@@ -31,9 +37,15 @@ public struct CheckOptions: Sendable, Hashable {
     public init() {}
 
     func reads(_ blob: BlobID) -> Bool {
+        reads(blob.bytes.prefix(8).reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
+    }
+
+    func reads(_ file: TierFile) -> Bool { reads(file.draw) }
+
+    private func reads(_ draw: UInt64) -> Bool {
         guard readPercent > 0 else { return false }
-        // SplitMix64 over the first half of the digest: as good as a draw for each blob.
-        var word = blob.bytes.prefix(8).reduce(UInt64(0)) { $0 << 8 | UInt64($1) } ^ seed
+        // SplitMix64 over the first half of a digest: as good as a draw for each blob.
+        var word = draw ^ seed
         word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
         word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
         word ^= word >> 31
@@ -57,18 +69,22 @@ public struct StoreCheck: Sendable {
     private let catalog: any Catalog
     private let blobs: BlobStore
     private let options: CheckOptions
+    /// Where what is not on the disk is to be; nil when that is not to be looked at.
+    private let tier: (any SegmentTier)?
     /// Called with each finding, once.
     private let report: @Sendable (CheckedFinding) -> Void
     /// Called where the check could be gone on with.
     private let keep: @Sendable (CheckProgress) throws(RegistryError) -> Void
 
     public init(
-        catalog: any Catalog, blobs: BlobStore, options: CheckOptions, report: @escaping @Sendable (CheckedFinding) -> Void,
+        catalog: any Catalog, blobs: BlobStore, options: CheckOptions, tier: (any SegmentTier)? = nil,
+        report: @escaping @Sendable (CheckedFinding) -> Void,
         keep: @escaping @Sendable (CheckProgress) throws(RegistryError) -> Void
     ) {
         self.catalog = catalog
         self.blobs = blobs
         self.options = options
+        self.tier = tier
         self.report = report
         self.keep = keep
     }
@@ -86,6 +102,7 @@ public struct StoreCheck: Sendable {
                 case .blobs: try await checkBlobs(&progress)
                 case .names: try await checkNames(&progress)
                 case .uploads: for finding in try await blobs.checkUploads() { try await tell(finding, &progress) }
+                case .tier: try await checkTier(&progress)
                 case .done: break
                 }
             } catch {
@@ -93,7 +110,7 @@ public struct StoreCheck: Sendable {
                 guard error.code == .corrupt else { throw error }
                 try await tell(Finding(.index, place: phase.rawValue, error.description), &progress)
             }
-            if Task.isCancelled { return progress }
+            if Task.isCancelled || progress.tierFailure != nil { return progress }
             (progress.phase, progress.after) = (next, "")
             try keep(progress)
         }
@@ -185,6 +202,46 @@ public struct StoreCheck: Sendable {
             }
             last = assets.count < StoreCheck.pageRows ? nil : assets.last?.path
         } while last != nil && !Task.isCancelled
+    }
+
+    // MARK: Tier
+
+    /// That the tier does not answer ends the check, not without saying so; everything else was checked before.
+    private func checkTier(_ progress: inout CheckProgress) async throws(RegistryError) {
+        let files = try await blobs.tierFiles()
+        guard !files.isEmpty else { return }
+        guard let tier else {
+            let alone = files.filter(\.isAlone)
+            let bytes = alone.reduce(0) { $0 + $1.length }
+            let text = "\(alone.count) files (\(bytes) bytes) are in the tier alone, and were not looked at: give the tier's settings"
+            if !alone.isEmpty { try await tell(Finding(.tierUnread, place: "tier", text), &progress) }
+            return
+        }
+        do throws(RegistryError) { try await check(files, in: tier, &progress) } catch {
+            guard error.code != .corrupt, error.code != .invalid else { throw error }
+            progress.tierFailure = error.reason
+            try await tell(Finding(.tierUnread, place: tier.place, "it does not answer: \(error)"), &progress)
+        }
+    }
+
+    private func check(_ files: [TierFile], in tier: any SegmentTier, _ progress: inout CheckProgress) async throws(RegistryError) {
+        try await blobs.checkMark(of: tier)
+        let listing = try await blobs.list(tier)
+        progress.tierRequests += listing.requests
+        let done = progress.after
+        for file in files where file.key > done && !Task.isCancelled {
+            let checked = try await blobs.check(file, in: tier, listing, reading: options.reads(file))
+            for finding in checked.findings { try await tell(finding, &progress) }
+            progress.tierFiles += 1
+            progress.readTierFiles += checked.isRead ? 1 : 0
+            progress.readBytes += checked.bytes
+            progress.tierRequests += checked.requests
+            progress.after = file.key
+            try keep(progress)
+        }
+        for name in listing.names(besides: files) {
+            try await tell(Finding(.orphan, place: "\(name) in the tier", "no row tells of it"), &progress)
+        }
     }
 
     private func tell(_ finding: Finding, _ progress: inout CheckProgress, isRepaired: Bool = false) async throws(RegistryError) {

@@ -38,6 +38,7 @@ struct Configuration: Sendable {
     var backupDirectory: String?
     var scrubIntervalDays: Int64 = 14
     var scrubBytesPerSecondMax: Int64 = 16 << 20
+    var scrubTierIntervalDays: Int64 = 90
     var sweepIntervalMinutes: Int64 = 60
     var sweepGraceMinutes: Int64 = 60
     var trashDays: Int64 = 7

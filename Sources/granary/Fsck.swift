@@ -4,6 +4,7 @@ import Catalog
 import Core
 import Logging
 import OrderedStore
+import Outbound
 import Parsing
 import Registry
 import RocksCatalog
@@ -18,8 +19,10 @@ struct Fsck: AsyncParsableCommand {
         abstract: "Check a data directory that no server has open.",
         discussion: """
             Without --read the structure is checked: segments, files, locations, names, uploads. With it blobs are read to the end, too. \
-            Nothing is written unless --repair is given. Exit codes: 0 whole; 3 damage was found; 4 damage was found and all of it mended; \
-            5 interrupted, --resume goes on; 1 the check itself failed; 66 there is no store; 75 a server has the directory; 78 a setting is wrong.
+            Of a store with a tier, with the settings of that: what the tier has is looked at, and read, too. \
+            Nothing is written unless --repair is given. Exit codes: 0 whole; 3 damage was found; \
+            4 damage was found and all of it mended; 5 interrupted, --resume goes on; 1 the check itself failed, or the tier \
+            does not answer; 66 there is no store; 75 a server has the directory; 78 a setting is wrong.
             """)
     @OptionGroup var settings: SettingFlags
     @Argument(help: "The data directory, or a backup; default: the setting data.") var directory: String?
@@ -37,7 +40,7 @@ struct Fsck: AsyncParsableCommand {
         let configuration = try settings.load()
         LoggingSystem.bootstrap { label in JSONLines(label: label, level: .critical) }
         let ended: Int32
-        do throws(RegistryError) { ended = try await perform(directory ?? configuration.data) } catch {
+        do throws(RegistryError) { ended = try await perform(directory ?? configuration.data, configuration) } catch {
             TextFile.complain("granary: \(error.reason)\(error.cause.map { " (\($0))" } ?? "")\n")
             ended = Fsck.code(for: error)
         }
@@ -54,7 +57,7 @@ struct Fsck: AsyncParsableCommand {
         }
     }
 
-    private func perform(_ path: String) async throws(RegistryError) -> Int32 {
+    private func perform(_ path: String, _ configuration: Configuration) async throws(RegistryError) -> Int32 {
         var options = CheckOptions()
         options.readPercent = percent
         options.seed = seed ?? World.real.random()
@@ -69,8 +72,13 @@ struct Fsck: AsyncParsableCommand {
         }
         let opened = try await OpenedStore(at: path, isReadOnly: !repairs)
         defer { opened.close() }
+        let log = Logger(label: "granary")
+        let outbound = try configuration.outboundClient(log)
+        defer { outbound.close() }
+        let hasTier = try await opened.blobs.hasTier()
+        let tier = hasTier ? try await Tier.configured(configuration, outbound, .real, log, isKnown: true) : nil
         let (isJSON, resume, checked) = (isJSON, resume, options)
-        let check = StoreCheck(catalog: opened.catalog, blobs: opened.blobs, options: options) { finding in
+        let check = StoreCheck(catalog: opened.catalog, blobs: opened.blobs, options: options, tier: tier) { finding in
             Fsck.show(finding, asJSON: isJSON)
         } keep: { progress throws(RegistryError) in
             if let resume { try CheckFile.write(progress, checked, to: resume) }
@@ -85,6 +93,10 @@ struct Fsck: AsyncParsableCommand {
         let progress = try await work.value.get()
         watch.cancel()
         show(progress, options)
+        if let failure = progress.tierFailure {
+            TextFile.complain("granary: the tier does not answer: \(failure)\n")
+            return progress.damages > 0 ? 3 : 1
+        }
         guard progress.phase == .done else { return 5 }
         if let resume { CheckFile.remove(resume) }
         return progress.damages > 0 ? 3 : progress.repaired > 0 ? 4 : 0
@@ -115,7 +127,9 @@ struct Fsck: AsyncParsableCommand {
     private func show(_ progress: CheckProgress, _ options: CheckOptions) {
         let numbers: [(String, JSON)] = [
             ("segments", JSON(Int64(progress.segments))), ("blobs", JSON(Int64(progress.blobs))), ("read_blobs", JSON(Int64(progress.readBlobs))),
-            ("read_bytes", JSON(progress.readBytes)), ("names", JSON(Int64(progress.names))), ("damages", JSON(Int64(progress.damages))),
+            ("read_bytes", JSON(progress.readBytes)), ("names", JSON(Int64(progress.names))),
+            ("tier_files", JSON(Int64(progress.tierFiles))), ("read_tier_files", JSON(Int64(progress.readTierFiles))),
+            ("tier_requests", JSON(Int64(progress.tierRequests))), ("damages", JSON(Int64(progress.damages))),
             ("repaired", JSON(Int64(progress.repaired))), ("notes", JSON(Int64(progress.notes))), ("seed", JSON(String(options.seed))),
             ("complete", .bool(progress.phase == .done)),
         ]
@@ -199,7 +213,8 @@ enum CheckFile {
 
     private static var counters: [(String, WritableKeyPath<CheckProgress, Int>)] {
         [
-            ("segments", \.segments), ("blobs", \.blobs), ("read_blobs", \.readBlobs), ("names", \.names), ("damages", \.damages),
+            ("segments", \.segments), ("blobs", \.blobs), ("read_blobs", \.readBlobs), ("names", \.names),
+            ("tier_files", \.tierFiles), ("read_tier_files", \.readTierFiles), ("tier_requests", \.tierRequests), ("damages", \.damages),
             ("repaired", \.repaired), ("notes", \.notes),
         ]
     }

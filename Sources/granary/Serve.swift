@@ -113,6 +113,7 @@ enum Running {
             group.addTask { await registry.sweeper.runOnSchedule() }
             group.addTask { await registry.chunker.run() }
             group.addTask { await registry.scrub?.runOnSchedule() }
+            group.addTask { await registry.scrub?.runTierOnSchedule() }
             group.addTask { await registry.surveyStorage(metrics) }
             group.addTask { await registry.tendCaches() }
             group.addTask { await registry.blobs.runTier() }

@@ -122,6 +122,7 @@ struct Setting: Sendable {
         number("chunk_bytes_per_second_max", in: 0...1 << 40, at: \.chunkBytesPerSecondMax),
         optional("backup_directory", at: \.backupDirectory), number("scrub_interval_days", in: 0...3650, at: \.scrubIntervalDays),
         number("scrub_bytes_per_second_max", in: 0...1 << 40, at: \.scrubBytesPerSecondMax),
+        number("scrub_tier_interval_days", in: 0...3650, at: \.scrubTierIntervalDays),
         number("sweep_interval_minutes", in: 0...525_600, at: \.sweepIntervalMinutes),
         number("sweep_grace_minutes", in: 0...525_600, at: \.sweepGraceMinutes),
         number("trash_days", in: 0...Registry.trashDaysMax, at: \.trashDays),

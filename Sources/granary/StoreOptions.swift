@@ -18,6 +18,7 @@ extension Configuration {
         var options = ScrubOptions()
         options.intervalSeconds = scrubIntervalDays * 24 * 3600
         options.bytesPerSecondMax = scrubBytesPerSecondMax
+        options.tierIntervalSeconds = scrubTierIntervalDays * 24 * 3600
         return options
     }
 

@@ -151,6 +151,50 @@ struct StoppedServer {
         #expect(findings.contains { $0["kind"] == "segment-header" })
     }
 
+    @Test("what only the tier has is read with the settings of the tier, said to be unread without, and not to be had when the tier is away")
+    func tier() async throws {
+        let server = try await StoppedServer()
+        let tier = try TemporaryDirectory()
+        var options = StoppedServer.options
+        options.tier = tier.path
+        let house = try await House(options, in: server.directory)
+        // Sealed in the background: until then it waits.
+        for _ in 0..<2000 where access(server.file(of: "a/1/own"), F_OK) == 0 || tier.names(in: "segments").isEmpty {
+            try await house.workTier()
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        house.close()
+        #expect(access(server.file(of: "a/1/own"), F_OK) != 0)
+        let (here, all) = (["--set", "tier_directory=\(tier.path)"], ["--read", "100"])
+        let unread = try server.check(all)
+        #expect(unread.status == 0)
+        #expect(unread.findings.map { $0["kind"] } == ["tier-unread"])
+        let before = try tier.fingerprint()
+        let read = try server.check(all + here)
+        #expect(read.status == 0 && read.findings == [])
+        #expect(read.summary["tier_files"] == 3 && read.summary["read_tier_files"] == 3)
+        #expect((read.summary["tier_requests"]?.int ?? 0) > 6)
+        #expect(try server.check(here).summary["read_tier_files"] == 0)
+        #expect(try tier.fingerprint() == before)
+        let hex = StoppedServer.id("a/1/own").hex
+        let object = tier.file("blobs/\(hex.prefix(2))/\(hex)")
+        try server.flip(object, at: 1_234_567)
+        let damaged = try server.check(all + here)
+        #expect(damaged.status == 3)
+        #expect(damaged.findings.map { $0["kind"] } == ["tier-object", "blob-bytes"])
+        #expect(damaged.findings.last?["references"] == ["the artifact a/1/own of files"])
+        #expect(unlink(object) == 0)
+        #expect(try server.check(here).findings.first?["text"]?.string == "blobs/\(hex.prefix(2))/\(hex) is missing")
+        let state = server.directory.file("state")
+        let gone = ["--set", "s3_bucket=nowhere", "--set", "s3_endpoint=http://127.0.0.1:9", "--set", "s3_allow_private=true"]
+        let keys = ["--set", "s3_access_key_id=a", "--set", "s3_secret_access_key=b"]
+        let away = try Program.run(["fsck", server.directory.path, "--resume", state] + all + gone + keys)
+        #expect(away.status == 1)
+        #expect(away.complaint.contains("the tier does not answer"))
+        #expect(away.output.contains("note tier-unread"))
+        #expect(try server.check(all + here + ["--resume", state]).status == 3)
+    }
+
     @Test("--repair finds lost and damaged rows on the disk again, ends with 4, and then all is whole; what is gone stays named") func repair()
         async throws
     {

@@ -28,6 +28,8 @@ public final class House: Sendable {
         public var ownFileBytesMin = 8 << 20
         public var strictReads = false
         public var backup: String?
+        /// A directory that is the store's tier; with it, everything leaves the disk that may.
+        public var tier: String?
         public var trashDays: Int64 = 0
         /// Instead of real keys.
         public var signing: Signing?
@@ -69,6 +71,11 @@ public final class House: Sendable {
         bytes.ownFileBytesMin = options.ownFileBytesMin
         bytes.isStrict = options.strictReads
         blobs = try BlobStore(at: place.file("store"), store: store, options: bytes, world: world, log: log)
+        if let tier = options.tier {
+            var tiering = TieringOptions()
+            (tiering.delaySeconds, tiering.diskBytesMax) = (0, 1)
+            try await blobs.attach(DirectoryTier(at: tier, world: world), tiering)
+        }
         let cheap = PasswordCost(memoryKiB: 64, iterations: 1, parallelism: 1)
         access = try Access(
             catalog: catalog, world: world,
@@ -104,6 +111,9 @@ public final class House: Sendable {
     }
 
     deinit { close() }
+
+    /// One look at what is to go to the tier, and to leave the disk.
+    public func workTier() async throws { try await blobs.workTier() }
 
     public func close() {
         outbound.close()

@@ -14,7 +14,17 @@ extension BlobStore {
     func content(of id: BlobID, isKept: Bool) async throws(RegistryError) -> BlobContent? {
         var mayHeal = !isKept
         while let location = try await location(of: id) {
-            if let content = try await fromTier(id, at: location) { return content }
+            do throws(RegistryError) {
+                if let content = try await fromTier(id, at: location) { return content }
+            } catch {
+                guard error.code == .corrupt, try await self.location(of: id) == location else {
+                    if error.code == .corrupt { continue }
+                    throw error
+                }
+                let failure = BlobStore.corrupt(id, "what the tier has of it is damaged", cause: error.reason)
+                noteDamage(id, failure)
+                throw failure
+            }
             do throws(RegistryError) {
                 if let content = try await verifiedContent(of: id, at: location, isKept: isKept) { return content }
             } catch {

@@ -179,12 +179,14 @@ extension Tiering {
         defer { release(name) }
         guard isDead else {
             // Named again.
-            try await writeRow(name, .present, length: row.length)
+            let isSound = state.withLock { $0.isSound(name) }
+            try await writeRow(name, isSound ? .present : .unsound, length: row.length)
             return false
         }
         let now = world.now()
-        if row.state == .present { try await writeRow(name, .doomed, length: row.length) }
-        let since = row.state == .present ? now : row.since
+        let isNew = row.state == .present || row.state == .unsound
+        if isNew { try await writeRow(name, .doomed, length: row.length) }
+        let since = isNew ? now : row.since
         guard since.adding(seconds: options.deleteDelaySeconds) <= now else { return false }
         // What lived in it was moved, cut or stored anew; where to, the tier has it first.
         guard try await hasCopied(allMadeUpTo: since) else { return false }
@@ -201,7 +203,10 @@ extension Tiering {
             return true
         }
         guard mayGo else { return false }
-        state.withLock { _ = $0.present.removeValue(forKey: name) }
+        state.withLock { state in
+            state.present[name] = nil
+            state.unsound.remove(name)
+        }
         switch name {
         case .segment(let number): try await tier.remove(.segment(number))
         case .ownFile(let id):

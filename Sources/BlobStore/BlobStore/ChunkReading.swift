@@ -252,7 +252,11 @@ extension BlobStore {
     }
 
     func readRecipe(_ id: BlobID, at place: BlobLocation.RecordPlace) throws(RegistryError) -> Recipe {
-        try Recipe(try content(.recipe, id, of: try recordBytes(id, at: place), at: place) { bytes throws(RegistryError) in unsafe Array(bytes) })
+        try recipe(id, of: try recordBytes(id, at: place), at: place)
+    }
+
+    func recipe(_ id: BlobID, of record: [UInt8], at place: BlobLocation.RecordPlace) throws(RegistryError) -> Recipe {
+        try Recipe(try content(.recipe, id, of: record, at: place) { bytes throws(RegistryError) in unsafe Array(bytes) })
     }
 
     /// The chunk, checked by its digest. Blocks.

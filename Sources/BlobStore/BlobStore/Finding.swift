@@ -21,6 +21,8 @@ public struct Finding: Sendable, Hashable {
         case segmentIndex = "segment-index"
         /// What an open upload session has received cannot be read.
         case upload
+        /// A file of the tier is damaged, short or missing there.
+        case tierObject = "tier-object"
         // Notes: worth knowing, nothing is lost.
         /// Between the records of a segment lies something that is none: what a crash left, or a damaged record that nothing points to.
         case segmentGap = "segment-gap"
@@ -32,11 +34,13 @@ public struct Finding: Sendable, Hashable {
         case orphan
         /// A file that is not ours.
         case unknownFile = "unknown-file"
+        /// What the tier has was not looked at, or not all of it.
+        case tierUnread = "tier-unread"
 
         public var isDamage: Bool {
             switch self {
-            case .index, .locationRow, .blobPlace, .blobBytes, .dangling, .unpinned, .segmentHeader, .segmentIndex, .upload: true
-            case .segmentGap, .tornTail, .unreferenced, .orphan, .unknownFile: false
+            case .index, .locationRow, .blobPlace, .blobBytes, .dangling, .unpinned, .segmentHeader, .segmentIndex, .upload, .tierObject: true
+            case .segmentGap, .tornTail, .unreferenced, .orphan, .unknownFile, .tierUnread: false
             }
         }
     }

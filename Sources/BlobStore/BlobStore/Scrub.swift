@@ -10,8 +10,10 @@ import Synchronization
 public struct ScrubOptions: Sendable {
     /// No stored byte is to be unread for longer; 0: nothing is read by itself.
     public var intervalSeconds: Int64 = 14 * 24 * 3600
-    /// How fast the disk is read; 0 is as fast as it can.
+    /// How fast the disk is read, and how fast a tier; 0 is as fast as it can.
     public var bytesPerSecondMax: Int64 = 16 << 20
+    /// No byte in a tier is to be unread for longer; 0: nothing is read there by itself. Requests to a bucket cost money.
+    public var tierIntervalSeconds: Int64 = 90 * 24 * 3600
     public init() {}
 }
 
@@ -21,29 +23,38 @@ public struct ScrubTotals: Sendable, Hashable {
     public var bytes: Int64 = 0
     /// Found damaged, each time.
     public var damaged: Int64 = 0
+    /// Files that were read in the tier, what came of them, and the requests it took.
+    public var tierFiles: Int64 = 0
+    public var tierBytes: Int64 = 0
+    public var tierRequests: Int64 = 0
+    /// Found damaged, short or missing there, each time.
+    public var tierDamaged: Int64 = 0
+    /// Of those: copied again from the disk.
+    public var tierHealed: Int64 = 0
 }
 
 /// Reads everything that is stored, again and again, in the background: of the 256 shards of the blobs always that whose last reading is the
 /// longest ago. What is damaged is named, marked, and healed if there is something to heal it from.
 public final class Scrub: Sendable {
-    private struct State {
+    struct State {
         var kept: ScrubState
         var totals = ScrubTotals()
         var isRunning = false
+        var isReadingTier = false
         var lastNote: UInt64 = 0
     }
 
     private static let pageBlobs = 64
     /// Between two notes of how far it is.
-    private static let noteNanoseconds: UInt64 = 30_000_000_000
+    static let noteNanoseconds: UInt64 = 30_000_000_000
 
-    private let blobs: BlobStore
+    let blobs: BlobStore
     public let options: ScrubOptions
     /// What names a blob, in words, for the log.
     private let names: @Sendable (BlobID) async -> [String]
     /// Its own thread, which rests when the disk has done enough for a while.
     private let pool = BlockingPool(threads: 1, name: "scrub")
-    private let state: Mutex<State>
+    let state: Mutex<State>
 
     /// Goes on where the last one was.
     public init(
@@ -68,7 +79,7 @@ public final class Scrub: Sendable {
     public var isRunning: Bool { state.withLock { $0.isRunning } }
     public var healedBlobs: UInt64 { blobs.counters.blobsHealed }
     public var damagedBlobs: Int { blobs.damaged.count }
-    /// Every byte stored before then has been read since.
+    /// Every byte stored on the disk before then has been read since.
     public var oldest: Timestamp { state.withLock { $0.kept.oldest } }
 
     // MARK: Running
@@ -159,7 +170,7 @@ public final class Scrub: Sendable {
     // MARK: One blob
 
     private func read(_ blob: StoredBlob) async throws(RegistryError) {
-        // What only the tier has is checked when it comes back.
+        // What only the tier has is read there (`Scrub+Tier.swift`).
         guard !blobs.hasLeft(blob.id, blob.location) else { return }
         let isOver = Flag()
         let outcome = await withTaskCancellationHandler {
@@ -205,7 +216,7 @@ public final class Scrub: Sendable {
         } catch { return .failure(error) }
     }
 
-    private func tell(_ id: BlobID, _ error: RegistryError) async {
+    func tell(_ id: BlobID, _ error: RegistryError) async {
         var failure = error
         if case .store = error.subject { failure = BlobStore.corrupt(id, error.reason, cause: error.cause) }
         blobs.noteDamage(id, failure)
@@ -216,7 +227,7 @@ public final class Scrub: Sendable {
     }
 
     /// Writes how far it is, in one piece.
-    private func note() async throws(RegistryError) {
+    func note() async throws(RegistryError) {
         let kept = state.withLock { state in
             state.lastNote = blobs.world.monotonicNanoseconds()
             state.kept.damaged = blobs.damaged.all

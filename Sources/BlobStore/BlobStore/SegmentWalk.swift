@@ -96,13 +96,21 @@ enum SegmentIndex {
     static func entries(of file: OpenFile, number: UInt64) throws(RegistryError) -> [SegmentEntry]? {
         let size = try Disk.status(of: file).size
         guard let trailer = try trailer(of: file, number: number), trailer.indexOffset < size else { return nil }
-        guard let header = RecordHeader(try Disk.read(file, at: trailer.indexOffset, count: RecordHeader.bytes)), header.kind == .index,
-            header.segment == number, trailer.indexOffset + header.footprint + Int64(SegmentTrailer.bytes) == size,
+        let bytes = try Disk.read(file, at: trailer.indexOffset, count: Int(size - trailer.indexOffset))
+        return try entries(in: bytes, number: number, at: trailer, upTo: size)
+    }
+
+    /// - Parameter bytes: of the segment, from the index to the end.
+    static func entries(
+        in bytes: [UInt8], number: UInt64, at trailer: SegmentTrailer, upTo size: Int64
+    ) throws(RegistryError) -> [SegmentEntry]? {
+        guard let header = RecordHeader(bytes.prefix(RecordHeader.bytes)), header.kind == .index, header.segment == number,
+            trailer.indexOffset + header.footprint + Int64(SegmentTrailer.bytes) == size, Int64(bytes.count) == size - trailer.indexOffset,
             header.length == Int64(trailer.entryCount.multipliedReportingOverflow(by: UInt64(trailer.format.entryBytes)).partialValue)
         else { return nil }
-        let start = trailer.indexOffset + Int64(RecordHeader.bytes)
-        let data = try Disk.read(file, at: start, count: Int(header.length))
-        let table = try Disk.read(file, at: start + header.length, count: Int(header.tableBytes))
+        let end = RecordHeader.bytes + Int(header.length)
+        let data = Array(bytes[RecordHeader.bytes..<end])
+        let table = Array(bytes[end..<end + Int(header.tableBytes)])
         guard CRC32C.of(table) == header.tableChecksum, data.withUnsafeBytes({ unsafe SliceChecksums.table(of: $0) }) == table else { return nil }
         return try SegmentEntry.decode(data, trailer.format)
     }

@@ -9,6 +9,8 @@ struct TierRow: Hashable, Sendable {
         case present
         /// Nothing needs it, since the time of the row.
         case doomed
+        /// Found damaged, short or missing there. What can be read of it is; the disk's copy, while there is one, does not leave.
+        case unsound
     }
 
     private static let format: UInt8 = 1

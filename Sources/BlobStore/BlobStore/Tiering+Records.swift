@@ -67,10 +67,15 @@ extension BlobStore {
         }
         guard let place = try row.map({ row throws(RegistryError) in try ChunkIndex.place(row) }) else { return nil }
         guard let record = try await tiering.record(at: place) else { return nil }
-        return try await pool.run { [self] () throws(RegistryError) in
-            let chunk = try chunk(id, of: record, at: place)
-            chunkCache.insert(id, chunk)
-            return chunk
+        do throws(RegistryError) {
+            return try await pool.run { [self] () throws(RegistryError) in
+                let chunk = try chunk(id, of: record, at: place)
+                chunkCache.insert(id, chunk)
+                return chunk
+            }
+        } catch {
+            if error.code == .corrupt { try await tiering.noteUnsound(.segment(place.segment)) }
+            throw error
         }
     }
 

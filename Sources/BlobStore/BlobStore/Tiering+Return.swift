@@ -32,7 +32,10 @@ extension Tiering {
         guard let header = RecordHeader(record.prefix(RecordHeader.bytes)), header.kind == .blob, header.segment == number, header.id == id,
             header.length == location.length, CRC32C.of(table) == header.tableChecksum,
             content.withUnsafeBytes({ unsafe SliceChecksums.table(of: $0) }) == table
-        else { throw BlobStore.corrupt(id, "its bytes in the tier are damaged") }
+        else {
+            try await noteUnsound(.segment(number))
+            throw BlobStore.corrupt(id, "its bytes in the tier are damaged")
+        }
         state.withLock { state in
             state.statistics.rangedReads += 1
             state.statistics.rangedBytes += UInt64(wanted)
@@ -106,9 +109,8 @@ extension Tiering {
             return temporary
         }
         try await fetch(pieces(of: name, length), into: temporary.file)
+        try await accept(name, temporary.file, length)
         try await pool.run { [self] () throws(RegistryError) in
-            try Disk.truncate(temporary.file, to: length)
-            _ = try check(name, temporary.file)
             // Before it has its name: after a crash a torn file would look like damage.
             try Disk.synchronize(temporary.file)
             if case .ownFile(let id) = name { try blobs.prepare(for: id) }
@@ -122,6 +124,31 @@ extension Tiering {
             state.statistics.returnedBytes += UInt64(length)
         }
         log.debug("back from the tier", metadata: ["file": "\(TierName(name))", "bytes": "\(length)"])
+    }
+
+    /// Checks what came. Of a segment whose index is right the damaged records fail by themselves, and their neighbours are read: it is taken.
+    private func accept(_ name: Name, _ file: OpenFile, _ length: Int64) async throws(RegistryError) {
+        do throws(RegistryError) {
+            let damaged = try await pool.run { [self] () throws(RegistryError) in
+                try Disk.truncate(file, to: length)
+                guard case .segment(let number) = name else {
+                    _ = try check(name, file)
+                    return (isWhole: true, blobs: [BlobID]())
+                }
+                let entries = try damagedEntries(of: number, in: file)
+                var blobs: [BlobID] = []
+                for entry in entries where entry.kind != .chunk {
+                    if try BlobStore.isNamed(entry, in: number, by: index) { blobs.append(entry.id) }
+                }
+                return (entries.isEmpty, blobs)
+            }
+            guard !damaged.isWhole else { return }
+            try await noteUnsound(name)
+            for id in damaged.blobs { noteDamage(id, BlobStore.corrupt(id, "it came damaged from the tier")) }
+        } catch {
+            if error.code == .corrupt { try await noteUnsound(name) }
+            throw error
+        }
     }
 
     private func pieces(of name: Name, _ length: Int64) -> [Piece] {
@@ -204,7 +231,7 @@ extension Tiering {
     /// Brings what the tier has, and a backup lacks, to the backup, checked. What only waits to be deleted is left out.
     /// - Throws: `corrupt` naming a file that the tier has damaged; `unavailable`.
     func copyAll(to target: String, _ kept: inout Set<String>, _ tally: inout BackupTally) async throws(RegistryError) {
-        for (name, row) in try await rows() where row.state == .present {
+        for (name, row) in try await rows() where row.state == .present || row.state == .unsound {
             let path =
                 switch name {
                 case .segment(let number): "segments/\(Segment.fileName(number))"

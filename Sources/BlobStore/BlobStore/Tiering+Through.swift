@@ -62,7 +62,7 @@ extension Tiering {
         let name = Name.ownFile(id)
         await claimInTurn(name)
         defer { release(name) }
-        guard state.withLock({ $0.present[name] == nil }) else { return }
+        guard state.withLock({ !$0.isSound(name) }) else { return }
         let fileBytes = OwnFile.fileBytes(length: length)
         try await writeRow(name, .arriving, length: fileBytes)
         try await put(id, file, length, fileBytes)
@@ -72,6 +72,7 @@ extension Tiering {
             // Here, too, as soon as it is named: nobody is to fetch what just came.
             state.local[name] = LocalFile(bytes: fileBytes, lastUse: now)
             state.present[name] = fileBytes
+            state.unsound.remove(name)
             state.statistics.copiedFiles += 1
             state.statistics.copiedBytes += UInt64(fileBytes)
         }
@@ -95,7 +96,7 @@ extension Tiering {
         case .ownFile: try await secureFile(.ownFile(id))
         case .segment(let number, let offset):
             let isSecured = state.withLock { state in
-                state.present[.segment(number)] != nil || state.securedFrom[number].map { $0 <= offset } ?? false
+                state.isSound(.segment(number)) || state.securedFrom[number].map { $0 <= offset } ?? false
             }
             guard !isSecured else { return }
             let path = path(.segment(number))
@@ -108,12 +109,12 @@ extension Tiering {
     }
 
     private func secureFile(_ name: Name) async throws(RegistryError) {
-        guard state.withLock({ $0.present[name] == nil }) else { return }
+        guard state.withLock({ !$0.isSound(name) }) else { return }
         await claimInTurn(name)
         defer { release(name) }
-        guard state.withLock({ $0.present[name] == nil }) else { return }
+        guard state.withLock({ !$0.isSound(name) }) else { return }
         try await copyClaimed(name)
-        guard state.withLock({ $0.present[name] != nil }) else {
+        guard state.withLock({ $0.isSound(name) }) else {
             throw RegistryError(
                 .unavailable, subject: .store, reason: "the stored bytes cannot be copied to the tier; try again", retryAfterSeconds: 30)
         }
@@ -121,7 +122,7 @@ extension Tiering {
 
     /// Copies the segments that hold its recipe and its chunks, unless the tier still has the whole blob.
     private func secureChunks(of id: BlobID, _ number: UInt64, _ location: BlobLocation, _ store: BlobStore) async throws(RegistryError) {
-        guard state.withLock({ $0.present[.ownFile(id)] == nil }) else { return }
+        guard state.withLock({ !$0.isSound(.ownFile(id)) }) else { return }
         var numbers = try await store.pool.run { () throws(RegistryError) in
             let recipe = try store.chunked(id, at: location).recipe
             var numbers: Set<UInt64> = []
@@ -132,7 +133,7 @@ extension Tiering {
             return numbers
         }
         numbers.insert(number)
-        let missing = state.withLock { state in numbers.filter { state.present[.segment($0)] == nil } }
+        let missing = state.withLock { state in numbers.filter { !state.isSound(.segment($0)) } }
         guard !missing.isEmpty else { return }
         try await pool.run { [self] () throws(RegistryError) in
             for purpose in [Segments.Purpose.chunks, .recipes] { segments.retire(purpose) }
@@ -182,7 +183,7 @@ extension Tiering {
     func removeParts() async throws(RegistryError) {
         let now = world.now()
         for (segment, names) in state.withLock({ $0.parts }) {
-            if state.withLock({ $0.present[.segment(segment)] == nil }) {
+            if state.withLock({ !$0.isSound(.segment(segment)) }) {
                 guard try await isNowhere(segment) else { continue }
                 let since = state.withLock { state in
                     let since = state.swept[segment] ?? now
@@ -219,8 +220,11 @@ extension Tiering {
         guard options.policy != .coldOnly else { return true }
         let waiting = try await pool.run { [self] () throws(RegistryError) in
             let numbers = try Segments.numbers(in: segments.directory)
-            let missing = state.withLock { state in numbers.filter { state.present[.segment($0)] == nil } }
-            for number in missing {
+            // One that is damaged there and here is waited for in vain.
+            let missing = state.withLock { state in
+                numbers.map { Name.segment($0) }.filter { !state.isSound($0) && !(state.present[$0] != nil && state.refused.contains($0)) }
+            }
+            for case .segment(let number) in missing {
                 guard let file = try Disk.openExisting(segments.path(number)) else { continue }
                 let header = SegmentHeader(try Disk.read(file, at: 0, count: SegmentHeader.bytes))
                 if let header, header.created > time { continue }

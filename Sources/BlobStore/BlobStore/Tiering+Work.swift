@@ -91,7 +91,7 @@ extension Tiering {
         let before = world.now().adding(seconds: -options.coldSeconds)
         let isColdOnly = options.policy == .coldOnly
         let waiting: [Name] = state.withLock { state in
-            let waiting = state.local.filter { state.present[$0.key] == nil && !state.refused.contains($0.key) }
+            let waiting = state.local.filter { !state.isSound($0.key) && !state.refused.contains($0.key) }
             state.statistics.waitingFiles = waiting.count
             state.statistics.waitingBytes = waiting.values.reduce(0) { $0 + $1.bytes }
             return waiting.filter { !isColdOnly || $0.value.lastUse < before }.sorted { $0.value.lastUse < $1.value.lastUse }.map(\.key)
@@ -177,6 +177,7 @@ extension Tiering {
         try await writeRow(name, .present, length: length)
         state.withLock { state in
             state.present[name] = length
+            state.unsound.remove(name)
             state.statistics.copiedFiles += 1
             state.statistics.copiedBytes += UInt64(length)
         }
@@ -196,7 +197,7 @@ extension Tiering {
             state.statistics.tierBytes = state.present.values.reduce(0, +)
             var leaving: [Name] = []
             let droppable = state.local.filter { name, _ in
-                state.present[name] != nil && !state.resident.contains(name) && name != newest.map { .segment($0) }
+                state.isSound(name) && !state.resident.contains(name) && name != newest.map { .segment($0) }
             }
             for (name, file) in droppable.sorted(by: { $0.value.lastUse < $1.value.lastUse }) {
                 let isCold = options.policy == .coldOnly && file.lastUse < before
@@ -214,7 +215,8 @@ extension Tiering {
         guard claim(name) else { return }
         defer { release(name) }
         // What another writes there is not to be relied on.
-        guard let length = state.withLock({ state in state.ownership == .ours ? state.present[name] : nil }) else { return }
+        let known = state.withLock { state in state.ownership == .ours && state.isSound(name) ? state.present[name] : nil }
+        guard let length = known else { return }
         let isThere: Bool
         switch name {
         case .segment(let number): isThere = try await tier.length(of: .segment(number)) == length
@@ -259,23 +261,48 @@ extension Tiering {
         let length = try Disk.status(of: file).size
         switch name {
         case .segment(let number):
-            guard let entries = try SegmentIndex.entries(of: file, number: number) else { throw Tiering.damaged("its index is damaged") }
-            for entry in entries { try check(entry, of: number, in: file) }
+            if let entry = try damagedEntries(of: number, in: file).first { throw Tiering.damaged("blob \(entry.id) in it is damaged") }
         case .ownFile(let id):
             guard let trailer = try OwnFile.trailer(of: file), trailer.id == id else { throw Tiering.damaged("its end is damaged") }
             var hasher = Digest.Hasher(.sha256)
             let sums = try Tiering.read(file, 0, trailer.length) { unsafe hasher.update($0) }
-            guard hasher.finish() == id.digest, CRC32C.of(sums.table) == trailer.tableChecksum else { throw Tiering.damaged("its bytes are damaged") }
+            guard hasher.finish() == id.digest, try Tiering.isTable(sums, trailer, in: file, at: trailer.length) else {
+                throw Tiering.damaged("its bytes are damaged")
+            }
         }
         return length
     }
 
-    private func check(_ entry: SegmentEntry, of number: UInt64, in file: OpenFile) throws(RegistryError) {
+    /// The records of a segment that are not what its index says. Reads all of it. Blocks.
+    /// - Throws: `corrupt` when the index is damaged.
+    func damagedEntries(of number: UInt64, in file: OpenFile) throws(RegistryError) -> [SegmentEntry] {
+        guard let entries = try SegmentIndex.entries(of: file, number: number) else { throw Tiering.damaged("its index is damaged") }
+        var damaged: [SegmentEntry] = []
+        for entry in entries where try !isWhole(entry, of: number, in: file) { damaged.append(entry) }
+        return damaged
+    }
+
+    private func isWhole(_ entry: SegmentEntry, of number: UInt64, in file: OpenFile) throws(RegistryError) -> Bool {
         guard let header = RecordHeader(try Disk.read(file, at: entry.offset, count: RecordHeader.bytes)), header.segment == number,
             header.id == entry.id, header.length == entry.length
-        else { throw Tiering.damaged("a header of it is damaged") }
-        let sums = try Tiering.read(file, entry.offset + Int64(RecordHeader.bytes), entry.length) { _ in }
-        guard CRC32C.of(sums.table) == header.tableChecksum else { throw Tiering.damaged("blob \(entry.id) in it is damaged") }
+        else { return false }
+        do throws(RegistryError) {
+            let start = entry.offset + Int64(RecordHeader.bytes)
+            let sums = try Tiering.read(file, start, entry.length) { _ in }
+            return try Tiering.isTable(sums, header, in: file, at: start + entry.length)
+        } catch {
+            guard error.code == .corrupt else { throw error }
+            return false
+        }
+    }
+
+    /// Whether the stored table is that of the bytes that were read, and of the header: a reader needs it whole.
+    private static func isTable(
+        _ sums: SliceChecksums, _ header: RecordHeader, in file: OpenFile, at offset: Int64
+    ) throws(RegistryError) -> Bool {
+        let table = sums.table
+        let stored = try Disk.read(file, at: offset, count: Int(header.tableBytes))
+        return stored == table && CRC32C.of(table) == header.tableChecksum
     }
 
     private static func read(

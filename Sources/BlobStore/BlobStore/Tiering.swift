@@ -45,6 +45,8 @@ final class Tiering: Sendable {
     struct State {
         /// In the tier, for certain, with the length of the file: who is here is never asked for again.
         var present: [Name: Int64] = [:]
+        /// Of those: found damaged there.
+        var unsound: Set<Name> = []
         /// Sealed segments and own files on the disk.
         var local: [Name: LocalFile] = [:]
         /// Being copied, deleted or let go.
@@ -71,6 +73,9 @@ final class Tiering: Sendable {
         var looks: UInt64 = 0
         var statistics = TierStatistics()
         var hasComplained = false
+
+        /// Whether the tier has it, and it is not known to be damaged there.
+        func isSound(_ name: Name) -> Bool { present[name] != nil && !unsound.contains(name) }
     }
 
     /// Whether this server is the one that works on the tier.
@@ -83,6 +88,8 @@ final class Tiering: Sendable {
     let segments: Segments
     let blobs: BlobDirectory
     let openFiles: OpenFiles
+    /// Marks a blob that was found damaged.
+    let noteDamage: @Sendable (BlobID, RegistryError) -> Void
     let world: World
     let log: Logger
     let pool = BlockingPool(threads: 2, name: "tiering")
@@ -99,6 +106,7 @@ final class Tiering: Sendable {
         segments = store.segments
         blobs = store.blobs
         openFiles = store.openFiles
+        noteDamage = { [weak store] id, error in store?.noteDamage(id, error) }
         world = store.world
         run = store.world.newID()
         log = store.log
@@ -117,7 +125,10 @@ final class Tiering: Sendable {
     /// An own file is on the disk, new or again.
     func noteStored(_ id: BlobID, length: Int64) {
         let now = world.now()
-        state.withLock { $0.local[.ownFile(id)] = LocalFile(bytes: OwnFile.fileBytes(length: length), lastUse: now) }
+        state.withLock { state in
+            state.local[.ownFile(id)] = LocalFile(bytes: OwnFile.fileBytes(length: length), lastUse: now)
+            state.refused.remove(.ownFile(id))
+        }
     }
 
     // MARK: Rows
@@ -159,6 +170,7 @@ final class Tiering: Sendable {
         let (segments, owns) = try await pool.run { [self] () throws(RegistryError) in (try localSegments(), try localOwnFiles()) }
         state.withLock { state in
             for (name, row) in rows where row.state != .arriving { state.present[name] = row.length }
+            for (name, row) in rows where row.state == .unsound { state.unsound.insert(name) }
             state.local = segments.merging(owns) { a, _ in a }
         }
         // The newest may have left the disk: its number is never used again.

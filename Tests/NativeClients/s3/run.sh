@@ -76,6 +76,23 @@ if needs skopeo "images through the tier"; then
     fi
 fi
 
+# --- Damage in the bucket ---
+
+stop "$granary_pid"
+look() { "$SERVER_BINARY" fsck "$data" --read 100 "${tier[@]}" "$@"; }
+check "a check reads what only the bucket has" look --json
+object=$(find "$bucket" -path '*/blobs/*' -size +30M)
+printf X | dd of="$object" bs=1 seek=20000000 conv=notrunc status=none
+refused "... and names what is damaged there" 'DAMAGE blob-bytes.*large.bin' look
+start_granary "${tier[@]}"
+scrub() { status 200 "${admin[@]}" -X POST "$url/api/v1/admin/scrub/tier" && body | grep -q "$1"; }
+check "so does the scrub, by the object's name" scrub "\"damaged\":\\[\"blobs/../$(sha256 large.bin)\"\\]"
+check "... a client gets none of it" status 500 "$url/general/files/t/large.bin/1.0/large.bin"
+check "... and the other blobs as ever" get middle.bin
+check "pushed again it is whole" all put large.bin -- get large.bin
+check "... and in the bucket, too" wait_until 60 cmp large.bin "$object"
+check "... where the scrub finds nothing more" scrub '"damaged":\[\].*"damaged":\[\]'
+
 # --- Presigned ---
 
 stop "$granary_pid"
