@@ -46,19 +46,62 @@ struct FastCDC: Hashable, Sendable {
         // The published algorithm looks at two bytes a step, hence the even borders.
         let turn = min(end, averageBytes) & ~1
         return gear.withUnsafeBufferPointer { gear in
-            var hash: UInt64 = 0
-            var at = minBytes & ~1
-            while at < turn {
-                unsafe hash = hash << 1 &+ gear[Int(bytes[at])]
-                if hash & strictMask == 0 { return at }
-                at += 1
-            }
-            while at < end & ~1 {
-                unsafe hash = hash << 1 &+ gear[Int(bytes[at])]
-                if hash & looseMask == 0 { return at }
-                at += 1
-            }
-            return end
+            guard let gear = gear.baseAddress, let base = bytes.baseAddress else { return end }
+            var scan = unsafe Scan(bytes: base.assumingMemoryBound(to: UInt8.self), gear: gear, at: minBytes & ~1)
+            if let cut = scan.find(strictMask, upTo: turn) { return cut }
+            return scan.find(looseMask, upTo: end & ~1) ?? end
         }
+    }
+}
+
+/// A walk over bytes that looks for the first place where the hash of the 64 bytes before has zeros under a mask.
+private struct Scan {
+    let bytes: UnsafePointer<UInt8>
+    let gear: UnsafePointer<UInt64>
+    var at: Int
+    private var hash: UInt64 = 0
+
+    init(bytes: UnsafePointer<UInt8>, gear: UnsafePointer<UInt64>, at: Int) {
+        unsafe self.bytes = bytes
+        unsafe self.gear = gear
+        self.at = at
+    }
+
+    /// A byte's turn takes as long as the sum before it, so four lanes are summed side by side; each but the first begins with the 64 bytes before
+    /// it, which are all that a hash knows.
+    private static let laneBytes = 1024
+
+    mutating func find(_ mask: UInt64, upTo end: Int) -> Int? {
+        let lane = Scan.laneBytes
+        while end - at >= 4 * lane {
+            guard let next = unsafe Scan.pass(bytes + at, gear, hash, mask) else { break }
+            hash = next
+            at += 4 * lane
+        }
+        while at < end {
+            unsafe hash = hash << 1 &+ gear[Int(bytes[at])]
+            if hash & mask == 0 { return at }
+            at += 1
+        }
+        return nil
+    }
+
+    /// The hash behind four lanes; nil when there is a cut in one of them.
+    private static func pass(_ bytes: UnsafePointer<UInt8>, _ gear: UnsafePointer<UInt64>, _ hash: UInt64, _ mask: UInt64) -> UInt64? {
+        var (a, b, c, d) = (hash, UInt64(0), UInt64(0), UInt64(0))
+        let (second, third, fourth) = unsafe (bytes + laneBytes, bytes + 2 * laneBytes, bytes + 3 * laneBytes)
+        for index in -64..<0 {
+            unsafe b = b << 1 &+ gear[Int(second[index])]
+            unsafe c = c << 1 &+ gear[Int(third[index])]
+            unsafe d = d << 1 &+ gear[Int(fourth[index])]
+        }
+        for index in 0..<laneBytes {
+            unsafe a = a << 1 &+ gear[Int(bytes[index])]
+            unsafe b = b << 1 &+ gear[Int(second[index])]
+            unsafe c = c << 1 &+ gear[Int(third[index])]
+            unsafe d = d << 1 &+ gear[Int(fourth[index])]
+            if a & mask == 0 || b & mask == 0 || c & mask == 0 || d & mask == 0 { return nil }
+        }
+        return d
     }
 }
