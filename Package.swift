@@ -111,6 +111,10 @@ let package = Package(
             swiftSettings: strict
         ),
 
+        // What no client can measure.
+        .executableTarget(
+            name: "index-gets", dependencies: ["Core", "OrderedStore", .logging], path: "benchmarks/IndexGets", swiftSettings: strict),
+
         // Tests mirror the tree.
         .target(
             name: "TestSupport",
