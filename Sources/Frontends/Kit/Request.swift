@@ -78,6 +78,8 @@ public struct RequestPath: Sendable, Hashable, CustomStringConvertible {
 
     private static func decode(_ part: ArraySlice<UInt8>) throws(RegistryError) -> String {
         guard !part.isEmpty else { throw refused("the path has an empty segment") }
+        // Nearly every segment stands for itself: nothing to decode, and no dot that comes first.
+        if part.first != UInt8(ascii: "."), part.allSatisfy({ isPlain($0) }) { return String(decoding: part, as: UTF8.self) }
         guard let bytes = Percent.decodeBytes(part), let text = String(validating: bytes, as: UTF8.self) else {
             throw refused("the path is not percent-encoded UTF-8")
         }
@@ -90,6 +92,10 @@ public struct RequestPath: Sendable, Hashable, CustomStringConvertible {
             throw refused("the path has an empty, '.' or '..' segment")
         }
         return text
+    }
+
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        byte >= 0x20 && byte < 0x7F && byte != UInt8(ascii: "%") && byte != UInt8(ascii: "\\")
     }
 
     private static func refused(_ reason: String) -> RegistryError { RegistryError(.invalid, subject: .request, reason: reason) }
