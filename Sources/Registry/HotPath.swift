@@ -5,17 +5,16 @@ import Core
 import FrontendKit
 import HTTPTypes
 
-// The short road of a download: when memory alone can answer all of its questions, it is answered on the event loop. Every question of the
-// long road is asked here too, in the same order; whatever memory does not know, or refuses, goes down the long road, which says why.
+// The short road of a download, of a file or of a package's index page: when memory alone can answer all of its questions, it is answered on the
+// event loop. Every question of the long road is asked here too, in the same order; whatever memory does not know, or refuses, goes down the long
+// road, which says why.
 
 extension Registry {
     func respondNow(to head: RequestHead, in mount: Mount) -> Response? {
         guard head.method == .get || head.method == .head, let hot = catalog as? any HotCatalog, !access.setupRequired else { return nil }
         let path = head.path.dropping(mount.prefix.count)
-        let frontend = mount.frontend
         guard let key = path.segments.first.flatMap({ RepositoryKey($0) }),
-            case .found(let route, let match) = mount.routes.find(path.dropping(1), head.method, of: key),
-            case .file(let file) = route.kind, file.describe == nil
+            case .found(let route, let match) = mount.routes.find(path.dropping(1), head.method, of: key), route.mayBeHot
         else { return nil }
         do throws(RegistryError) {
             guard let (caller, standing) = try access.authenticateAtOnce(.from(head.fields)), case .found(let named) = hot.cachedRepository(key)
@@ -23,31 +22,81 @@ extension Registry {
                 return nil
             }
             // Every mark comes before what it marks is read; only the repository has to be read once to know which.
-            let repositoryMark = hot.stamps.mark(.repository(named.id))
+            let mark = hot.stamps.mark(.repository(named.id))
             guard case .found(let repository) = hot.cachedRepository(key), repository.id == named.id,
-                isLocal(repository) || repository.kind == .remote && freshness(file.freshness, in: repository) == .immutable,
-                frontend.format.answers(to: repository.format)
+                mount.frontend.format.answers(to: repository.format)
             else { return nil }
-            let authorized = try access.authorize(caller, route.needs, on: repository, package: frontend.tokenName(of: match))
-            guard case .path(let assetPath) = try file.locate(match) else { return nil }
-            let assetMark = hot.stamps.mark(.asset(repository.id, assetPath))
-            guard case .found(let asset) = try hot.cachedAsset(at: assetPath, in: repository.id) else { return nil }
-            let verdictMark = hot.stamps.mark(.verdict(asset.blob))
-            guard case .absent = try hot.cachedVerdict(on: asset.blob), case .found(let content) = try blobs.cachedContent(of: asset.blob) else {
-                return nil
+            let authorized = try access.authorize(caller, route.needs, on: repository, package: mount.frontend.tokenName(of: match))
+            let road = HotRoad(hot: hot, authorized: authorized, standing: standing, repositoryMark: mark)
+            return switch route.kind {
+            case .file(let file): try hotFile(file, match, head, road)
+            case .view(let identify): try hotView(try identify(Request(head: head, match: match, body: .empty)), road)
+            default: nil
             }
-            let isPointer = freshness(file.freshness, in: repository) == .pointer
-            var response = fileResponse(asset, content, authorized, fields: file.fields(asset), isPointer: isPointer, head: head)
-            let counts = DownloadCounter.counts(head, Response.Validator(etag: "\"\(asset.blob.hex)\""))
-            response.currency = Response.Currency { [access, stamps = hot.stamps] in
-                stamps.holds(assetMark) && stamps.holds(repositoryMark) && stamps.holds(verdictMark) && access.isCurrent(standing)
-            } given: { [self] in
-                note(asset.path, in: repository, isDownload: counts)
-            }
-            return response
         } catch {
             // A refusal is worded by the long road, once.
             return nil
+        }
+    }
+
+    private func hotFile(_ file: FileRoute, _ match: Match, _ head: RequestHead, _ road: HotRoad) throws(RegistryError) -> Response? {
+        let (hot, repository) = (road.hot, road.authorized.repository)
+        guard isLocal(repository) || repository.kind == .remote && freshness(file.freshness, in: repository) == .immutable,
+            case .path(let assetPath) = try file.locate(match)
+        else { return nil }
+        let assetMark = hot.stamps.mark(.asset(repository.id, assetPath))
+        guard case .found(let asset) = try hot.cachedAsset(at: assetPath, in: repository.id) else { return nil }
+        let verdictMark = hot.stamps.mark(.verdict(asset.blob))
+        guard case .absent = try hot.cachedVerdict(on: asset.blob), case .found(let content) = try blobs.cachedContent(of: asset.blob) else {
+            return nil
+        }
+        let isPointer = freshness(file.freshness, in: repository) == .pointer
+        var response = fileResponse(asset, content, road.authorized, fields: file.fields(asset), isPointer: isPointer, head: head)
+        let counts = DownloadCounter.counts(head, Response.Validator(etag: "\"\(asset.blob.hex)\""))
+        response.currency = road.currency([assetMark, verdictMark], access) { [self] in
+            note(asset.path, in: repository, isDownload: counts)
+        }
+        return response
+    }
+
+    /// What a package's page was rendered from is the package and the repository's settings, and nothing else.
+    private func hotView(_ view: View, _ road: HotRoad) throws(RegistryError) -> Response? {
+        let repository = road.authorized.repository
+        guard isLocal(repository), view.part == nil, case .package(let name) = view.scope else { return nil }
+        let mark = road.hot.stamps.mark(.package(repository.id, name))
+        guard case .found(let package) = try road.hot.cachedPackage(name, in: repository.id),
+            let page = views.page(
+                ViewCache.Key(repository: repository.id, view: view), fingerprint: ViewSource.local(package.revision),
+                context: context(of: repository))
+        else { return nil }
+        var response = response(of: page, view, isShared: repository.isPublic)
+        response.currency = road.currency([mark], access) {}
+        return response
+    }
+}
+
+extension Route {
+    fileprivate var mayBeHot: Bool {
+        switch kind {
+        case .file(let file): file.describe == nil
+        case .view: true
+        case .answer, .action, .mounted: false
+        }
+    }
+}
+
+/// Who asks for what in which repository, and what holds as long as that does.
+private struct HotRoad {
+    let hot: any HotCatalog
+    let authorized: Authorized
+    let standing: Access.Standing
+    let repositoryMark: Stamps.Mark
+
+    func currency(_ marks: [Stamps.Mark], _ access: Access, given: @escaping @Sendable () -> Void) -> Response.Currency {
+        Response.Currency { [stamps = hot.stamps, repositoryMark, standing] in
+            stamps.holds(repositoryMark) && marks.allSatisfy { stamps.holds($0) } && access.isCurrent(standing)
+        } given: {
+            given()
         }
     }
 }

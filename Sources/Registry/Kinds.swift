@@ -115,7 +115,7 @@ extension Registry {
             } else {
                 revision = repository.revision
             }
-            return ViewSource(fingerprint: "local \(revision)") { () async throws(RegistryError) -> Facts in
+            return ViewSource(fingerprint: ViewSource.local(revision)) { () async throws(RegistryError) -> Facts in
                 try await self.wholeFacts(in: view.scope, of: repository.id)
             }
         case .remote:
@@ -203,6 +203,7 @@ extension Registry {
 /// Where a view's facts come from.
 struct ViewSource: Sendable {
     static let absent = "absent"
+    static func local(_ revision: Revision) -> String { "local \(revision)" }
 
     let fingerprint: String
     /// Callers of one audience see the same: each has its own cached page.

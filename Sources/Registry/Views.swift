@@ -29,11 +29,16 @@ extension Registry {
             }
             views.keep(page, as: key)
         }
+        return response(of: page, view, isShared: repository.isPublic && !source.isRestricted, fields: fields)
+    }
+
+    /// - Parameter isShared: whether everybody may see it.
+    func response(of page: ViewCache.Rendered, _ view: View, isShared: Bool, fields: HTTPFields = [:]) -> Response {
         var all = page.fields
         all[.contentType] = page.contentType
         if let vary = view.vary { all[.vary] = vary }
         // Asked again each time, answered with 304: what was published a second ago is seen by the next install.
-        all[.cacheControl] = repository.isPublic && !source.isRestricted ? "public, no-cache" : "private, no-cache"
+        all[.cacheControl] = isShared ? "public, no-cache" : "private, no-cache"
         all[.contentSecurityPolicy] = "default-src 'none'; sandbox"
         for field in fields { all[field.name] = field.value }
         return Response(.ok, fields: all, content: .bytes(page.body), validator: .init(etag: page.etag))

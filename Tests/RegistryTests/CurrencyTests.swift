@@ -12,10 +12,12 @@ import Testing
     private static let path = "a/1/f"
 
     /// The answer's currency, once memory knows everything about it.
-    private func currency(_ house: House, as token: String?) async throws -> Response.Currency {
+    private func currency(
+        _ house: House, as token: String?, of target: String = "/general/files/\(CurrencyTests.path)"
+    ) async throws -> Response.Currency {
         let fields: HTTPFields = token.map { [.authorization: "Bearer \($0)"] } ?? [:]
         let head = try RequestHead(
-            method: .get, target: "/general/files/\(Self.path)", fields: fields, requestID: "test", peer: "127.0.0.1", isSecure: false)
+            method: .get, target: target, fields: fields, requestID: "test", peer: "127.0.0.1", isSecure: false)
         // A page cache under pressure may forget the bytes again.
         for _ in 0..<1000 {
             _ = await house.responder.respond(to: head, body: .empty)
@@ -44,6 +46,28 @@ import Testing
             try await change()
             #expect(!answer.holds(), "\(name)")
             await house.send(.delete, "/api/v1/repositories/files")
+        }
+    }
+
+    @Test("a package's page ends with any change to the package, and with nothing that happens beside it")
+    func page() async throws {
+        let house = try await House()
+        let changes: [(String, @Sendable () async throws -> Void)] = [
+            ("a release", { await house.publish(WheelFile("demo", "2.0", says: "two"), to: "index") }),
+            ("a yank", { await house.send(.put, "/pypi/index/demo/1.0/yank") }),
+            ("a deletion", { await house.send(.delete, "/api/v1/repositories/index/artifacts/demo/demo-1.0-py3-none-any.whl") }),
+            ("visibility", { await house.send(.patch, "/api/v1/repositories/index", json: ["is_public": false]) }),
+            ("the repository's end", { await house.send(.delete, "/api/v1/repositories/index") }),
+        ]
+        for (name, change) in changes {
+            await house.repository("index", format: "pypi", isPublic: true)
+            await house.publish(WheelFile("demo", "1.0", says: "one"), to: "index")
+            let page = try await currency(house, as: nil, of: "/pypi/index/simple/demo/")
+            await house.publish(WheelFile("beside", "1.0", says: "one"), to: "index")
+            #expect(page.holds(), "the page rests on nothing that has changed yet: \(name)")
+            try await change()
+            #expect(!page.holds(), "\(name)")
+            await house.send(.delete, "/api/v1/repositories/index")
         }
     }
 

@@ -12,6 +12,7 @@ public enum CachedRead<Value: Sendable>: Sendable {
 public protocol HotCatalog: Catalog {
     func cachedRepository(_ key: RepositoryKey) -> CachedRead<Repository>
     func cachedAsset(at path: AssetPath, in repository: RepositoryID) throws(RegistryError) -> CachedRead<Asset>
+    func cachedPackage(_ name: PackageName, in repository: RepositoryID) throws(RegistryError) -> CachedRead<Package>
     func cachedVerdict(on blob: BlobID) throws(RegistryError) -> CachedRead<Verdict>
 
     /// Advanced for every fact a change touched, once it can be read and before it is acknowledged.

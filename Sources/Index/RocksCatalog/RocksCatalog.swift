@@ -137,6 +137,11 @@ public final class RocksCatalog: HotCatalog {
         return try cachedRow(.asset(repository, path.text)) { reader throws(RegistryError) in try reader.readStoredAsset().asset }
     }
 
+    public func cachedPackage(_ name: PackageName, in repository: RepositoryID) throws(RegistryError) -> CachedRead<Package> {
+        guard exists(repository) else { return .absent }
+        return try cachedRow(.package(repository, name.text)) { reader throws(RegistryError) in try reader.readPackage() }
+    }
+
     public func cachedVerdict(on blob: BlobID) throws(RegistryError) -> CachedRead<Verdict> {
         let verdicts = try cachedRow(.verdicts(blob)) { reader throws(RegistryError) in
             try reader.readEach { reader throws(RegistryError) in try reader.readVerdict(on: blob) }
