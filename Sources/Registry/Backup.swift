@@ -13,19 +13,31 @@ public struct BackupReport: Sendable, Hashable {
 }
 
 extension Sweeper {
-    /// Brings the backup in `target` up to now, while everything else goes on: only the sweep waits.
-    public func backUp(to target: String, keys: String) async throws(RegistryError) -> BackupReport {
+    /// Brings the backup in a directory up to now.
+    public func backUp(to directory: String, keys: String) async throws(RegistryError) -> BackupReport {
+        try await backUp(to: .directory(directory), keys: keys)
+    }
+
+    /// Brings the backup up to now, while everything else goes on: only the sweep waits.
+    public func backUp(to target: BackupTarget, keys: String) async throws(RegistryError) -> BackupReport {
         let started = world.now()
         let (catalog, blobs) = (catalog, blobs)
-        let (tally, note) = try await hold { () async throws(RegistryError) in
-            try await blobs.backUp(to: target, keys: keys) { () async throws(RegistryError) in try await catalog.head().number }
+        let (tally, revision) = try await hold { () async throws(RegistryError) in
+            switch target {
+            case .directory(let path):
+                let made = try await blobs.backUp(to: path, keys: keys) { () async throws(RegistryError) in try await catalog.head().number }
+                return (made.tally, made.note.revision)
+            case .shelf(let shelf):
+                return try await blobs.backUp(to: shelf, keys: keys) { () async throws(RegistryError) in try await catalog.head().number }
+            }
         }
-        let report = BackupReport(started: started, ended: world.now(), revision: note.revision, tally: tally)
+        let report = BackupReport(started: started, ended: world.now(), revision: revision, tally: tally)
         log.notice(
             "backup made",
             metadata: [
                 "revision": "\(report.revision)", "copiedFiles": "\(tally.copiedFiles)", "copiedBytes": "\(tally.copiedBytes)",
                 "skippedFiles": "\(tally.skippedFiles)", "removedFiles": "\(tally.removedFiles)",
+                "damagedFiles": "\(tally.damagedFiles)",
             ])
         return report
     }
@@ -33,12 +45,12 @@ extension Sweeper {
 
 /// Where a server keeps its backup. One is made at a time.
 public final class BackupPlace: Sendable {
-    private let directory: String
+    private let target: BackupTarget
     private let keys: String
     private let isRunning = Atomic(false)
 
-    public init(directory: String, keys: String) {
-        self.directory = directory
+    public init(_ target: BackupTarget, keys: String) {
+        self.target = target
         self.keys = keys
     }
 
@@ -48,6 +60,6 @@ public final class BackupPlace: Sendable {
             throw RegistryError(.conflict, subject: .store, reason: "a backup is being made", retryAfterSeconds: 60)
         }
         defer { isRunning.store(false, ordering: .releasing) }
-        return try await sweeper.backUp(to: directory, keys: keys)
+        return try await sweeper.backUp(to: target, keys: keys)
     }
 }

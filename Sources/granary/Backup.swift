@@ -11,15 +11,15 @@ struct Backup: AsyncParsableCommand {
         abstract: "Back up a data directory, or have a running server do it.",
         discussion: """
             Without --server the data directory (--data) is opened by this command, which is refused while a server has it (exit code 75). With it \
-            the server backs itself up to its backup_directory; GRANARY_TOKEN holds an administrator's API token. What the backup has \
-            already is not copied again.
+            the server backs itself up to its backup_directory or backup_s3_bucket; GRANARY_TOKEN holds an administrator's API token. \
+            What the backup has already is not copied again.
             """)
     @OptionGroup var settings: SettingFlags
-    @Argument(help: "The backup's directory, made when missing; default: the setting backup_directory.") var directory: String?
+    @Argument(help: "The backup's directory, made when missing, or s3://BUCKET/PREFIX; default: what the settings name.") var place: String?
     @Option(name: .customLong("server"), help: "URL of the running server.") var server: String?
 
     func validate() throws {
-        if server != nil, directory != nil { throw ValidationError("a server backs up to its own backup_directory; name none here") }
+        if server != nil, place != nil { throw ValidationError("a server backs up to where its settings say; name no place here") }
     }
 
     func run() async throws {
@@ -27,14 +27,15 @@ struct Backup: AsyncParsableCommand {
         LoggingSystem.bootstrap { label in JSONLines(label: label, level: .error) }
         try await Exit.saying { () async throws(RegistryError) in
             if let server { return try await AskedServer.show(.post, "/api/v1/admin/backup", of: server) }
-            guard let target = directory ?? configuration.backupDirectory else {
-                throw Configuration.refused("backup_directory", "name a directory, here or in the setting")
-            }
-            let opened = try await OpenedStore(at: configuration.data, isReadOnly: false)
-            defer { opened.close() }
             let log = Logger(label: "granary")
             let outbound = try configuration.outboundClient(log)
             defer { outbound.close() }
+            guard let target = try Configuration.backupTarget(place, configuration, outbound, log) else {
+                throw Configuration.refused("backup_directory", "name a directory or s3://BUCKET/PREFIX, here or in the settings")
+            }
+            try await target.check()
+            let opened = try await OpenedStore(at: configuration.data, isReadOnly: false)
+            defer { opened.close() }
             try await Tier.attach(to: opened.blobs, configuration, outbound: outbound, log: log)
             let sweeper = Sweeper(catalog: opened.catalog, blobs: opened.blobs, options: SweepOptions(), world: .real, log: log)
             let report = try await sweeper.backUp(to: target, keys: configuration.data + "/keys")
@@ -50,13 +51,20 @@ struct Restore: AsyncParsableCommand {
         abstract: "Make a data directory of a backup, and check every byte of it.",
         discussion: "Exit codes: 0 restored and whole; 3 restored, and damage was found (granary fsck says what); 66 no complete backup; 1 failed.")
     @OptionGroup var settings: SettingFlags
-    @Argument(help: "The backup's directory.") var backup: String
+    @Argument(help: "The backup's directory, or s3://BUCKET/PREFIX; default: what the settings name.") var backup: String?
 
     func run() async throws {
         let configuration = try settings.load()
         LoggingSystem.bootstrap { label in JSONLines(label: label, level: .error) }
         try await Exit.saying { () async throws(RegistryError) in
-            Exit.show(try BackupRestore.restore(backup, to: configuration.data))
+            let log = Logger(label: "granary")
+            let outbound = try configuration.outboundClient(log)
+            defer { outbound.close() }
+            switch try Configuration.backupTarget(backup, configuration, outbound, log) {
+            case .directory(let path): Exit.show(try BackupRestore.restore(path, to: configuration.data))
+            case .shelf(let shelf): Exit.show(try await BackupRestore.restore(from: shelf, to: configuration.data))
+            case nil: throw Configuration.refused("backup_directory", "name the backup: a directory or s3://BUCKET/PREFIX")
+            }
             let opened = try await OpenedStore(at: configuration.data, isReadOnly: true)
             defer { opened.close() }
             var options = CheckOptions()
@@ -97,5 +105,6 @@ enum Exit {
     static func show(_ tally: BackupTally) {
         print("copied_files: \(tally.copiedFiles)\ncopied_bytes: \(tally.copiedBytes)")
         print("skipped_files: \(tally.skippedFiles)\nremoved_files: \(tally.removedFiles)")
+        if tally.damagedFiles > 0 { print("damaged_files: \(tally.damagedFiles)") }
     }
 }

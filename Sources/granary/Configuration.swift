@@ -36,6 +36,14 @@ struct Configuration: Sendable {
     var chunkDelaySeconds: Int64 = 60
     var chunkBytesPerSecondMax: Int64 = 32 << 20
     var backupDirectory: String?
+    var backupS3Bucket: String?
+    var backupS3Region: String?
+    var backupS3Endpoint: String?
+    var backupS3Prefix: String?
+    var backupS3AccessKey: String?
+    var backupS3SecretKey: String?
+    var backupS3SessionToken: String?
+    var backupS3PathStyle = "auto"
     var scrubIntervalDays: Int64 = 14
     var scrubBytesPerSecondMax: Int64 = 16 << 20
     var scrubTierIntervalDays: Int64 = 90
@@ -105,6 +113,7 @@ struct Configuration: Sendable {
             throw Configuration.refused("tls_certificate", "TLS needs both tls_certificate and tls_key")
         }
         try checkTier()
+        try checkBackup()
     }
 
     private static func values(ofFile path: String) throws(RegistryError) -> [(String, String)] {

@@ -66,7 +66,7 @@ enum Running {
         options.sweep = configuration.sweepOptions
         options.trashDays = configuration.trashDays
         options.chunker = configuration.chunkerOptions
-        options.backup = configuration.backupDirectory.map { BackupPlace(directory: $0, keys: directories.keys) }
+        options.backup = try Configuration.backupTarget(nil, configuration, outbound, log).map { BackupPlace($0, keys: directories.keys) }
         options.scrub = try Scrub(of: blobs, named: catalog, options: configuration.scrubOptions)
         options.presignedSeconds = configuration.presignedDownloads ? configuration.presignedDownloadsSeconds : nil
         let keys = SigningKeys(catalog: catalog, sealer: sealer, library: .openPGP, world: world)

@@ -56,21 +56,24 @@ import Testing
         }
     }
 
-    @Test("made under load, twice into the same directory, and restored elsewhere: every artifact acknowledged before is there, bit for bit")
-    func drill() async throws {
+    @Test(
+        "made under load, twice into the same directory or bucket, and restored elsewhere: every artifact acknowledged before is there, bit for bit",
+        arguments: [false, true])
+    func drill(isOnShelf: Bool) async throws {
         let house = try await House(BackupTests.options)
         await house.repository("files")
-        let backup = try TemporaryDirectory()
+        let (backup, shelf) = (try TemporaryDirectory(), MemoryShelf())
+        let target: BackupTarget = isOnShelf ? .shelf(shelf) : .directory(backup.path)
         let ledger = Ledger()
         let (promised, first, second) = try await withThrowingTaskGroup(of: Void.self) { group in
             for writer in 0..<4 { group.addTask { await BackupTests.work(on: house, ledger, writer: writer) } }
             group.addTask { await BackupTests.sweep(house, ledger) }
             while ledger.count < 60 { try await Task.sleep(for: .milliseconds(5)) }
-            let first = try await house.registry.sweeper.backUp(to: backup.path, keys: house.directory.file("none"))
+            let first = try await house.registry.sweeper.backUp(to: target, keys: house.directory.file("none"))
             let afterFirst = ledger.count
             while ledger.count < afterFirst + 40 { try await Task.sleep(for: .milliseconds(5)) }
             let promised = ledger.acknowledged.withLock { $0 }
-            let second = try await house.registry.sweeper.backUp(to: backup.path, keys: house.directory.file("none"))
+            let second = try await house.registry.sweeper.backUp(to: target, keys: house.directory.file("none"))
             ledger.isOver.store(true, ordering: .relaxed)
             try await group.waitForAll()
             return (promised, first, second)
@@ -78,12 +81,15 @@ import Testing
         #expect(second.revision > first.revision)
         #expect(second.tally.skippedFiles > 0)
         house.close()
-        try await compare(backup, promised)
+        let place = try TemporaryDirectory()
+        switch target {
+        case .directory(let path): _ = try BackupRestore.restore(path, to: place.path)
+        case .shelf(let shelf): _ = try await BackupRestore.restore(from: shelf, to: place.path)
+        }
+        try await compare(place, promised)
     }
 
-    private func compare(_ backup: TemporaryDirectory, _ promised: [String: Int]) async throws {
-        let place = try TemporaryDirectory()
-        _ = try BackupRestore.restore(backup.path, to: place.path)
+    private func compare(_ place: TemporaryDirectory, _ promised: [String: Int]) async throws {
         let restored = try await House(BackupTests.options, in: place)
         var options = CheckOptions()
         options.readPercent = 100

@@ -15,6 +15,8 @@ public struct BackupTally: Sendable, Hashable {
     public var copiedBytes: Int64 = 0
     public var skippedFiles = 0
     public var removedFiles = 0
+    /// Damaged where they lie; copied as they are.
+    public var damagedFiles = 0
     public init() {}
 }
 
@@ -53,11 +55,7 @@ extension BlobStore {
     public func backUp(
         to target: String, keys: String, revision: () async throws(RegistryError) -> UInt64
     ) async throws(RegistryError) -> (tally: BackupTally, note: BackupNote) {
-        let hasTier = try await hasTier()
-        guard !hasTier || tiering != nil else {
-            throw RegistryError(
-                .unsupported, subject: .store, reason: "some files of this store are in a tier alone: without it no backup can be made")
-        }
+        try await checkBackupHasTier()
         await chunkTurn.begin()
         defer { chunkTurn.end() }
         let previous = try BackupNote.read(in: target)
@@ -99,6 +97,16 @@ extension BlobStore {
     }
 }
 
+extension BlobStore {
+    func checkBackupHasTier() async throws(RegistryError) {
+        let hasTier = try await hasTier()
+        guard !hasTier || tiering != nil else {
+            throw RegistryError(
+                .unsupported, subject: .store, reason: "some files of this store are in a tier alone: without it no backup can be made")
+        }
+    }
+}
+
 /// Makes a data directory of a backup. What is at `target` must not be a store.
 public enum BackupRestore {
     /// - Throws: `notFound` when there is no whole backup, `conflict` when there is a store at the target.
@@ -106,21 +114,29 @@ public enum BackupRestore {
         guard let note = try BackupNote.read(in: backup) else {
             throw RegistryError(.notFound, subject: .store, reason: "there is no complete backup in \(backup)")
         }
-        guard try Disk.names(in: "\(target)/index").isEmpty, try Disk.names(in: "\(target)/store").isEmpty else {
-            throw RegistryError(.conflict, subject: .store, reason: "\(target) holds a store already; restore to an empty directory")
-        }
+        try makePlace(at: target)
         var tally = BackupTally()
-        for path in [target, "\(target)/keys", "\(target)/store", "\(target)/store/segments", "\(target)/store/blobs"] {
-            try Disk.makeDirectory(path)
-        }
         _ = try FileCopy.copyStore("\(backup)/store", to: "\(target)/store", &tally)
         try FileCopy.copyTree("\(backup)/keys", to: "\(target)/keys", &tally)
         // Last, and under another name first: a directory without an index is no store.
         try FileCopy.removeTree("\(target)/index.new")
         try FileCopy.copyTree("\(backup)/\(note.index)", to: "\(target)/index.new", &tally)
+        try giveIndexItsName(at: target)
+        return tally
+    }
+
+    static func makePlace(at target: String) throws(RegistryError) {
+        guard try Disk.names(in: "\(target)/index").isEmpty, try Disk.names(in: "\(target)/store").isEmpty else {
+            throw RegistryError(.conflict, subject: .store, reason: "\(target) holds a store already; restore to an empty directory")
+        }
+        for path in [target, "\(target)/keys", "\(target)/store", "\(target)/store/segments", "\(target)/store/blobs"] {
+            try Disk.makeDirectory(path)
+        }
+    }
+
+    static func giveIndexItsName(at target: String) throws(RegistryError) {
         rmdir("\(target)/index")
         try Disk.move("\(target)/index.new", over: "\(target)/index")
         try Disk.synchronizeDirectory(target)
-        return tally
     }
 }

@@ -39,7 +39,7 @@ enum FileCopy {
 
     /// A sealed segment never changes. One that is still written to is copied every time, and again when it was sealed meanwhile: half an end
     /// would look like damage.
-    private static func copySegment(_ number: UInt64, _ source: String, to target: String, _ tally: inout BackupTally) throws(RegistryError) {
+    static func copySegment(_ number: UInt64, _ source: String, to target: String, _ tally: inout BackupTally) throws(RegistryError) {
         while let file = try Disk.openExisting(source) {
             let wasSealed = try SegmentIndex.trailer(of: file, number: number) != nil
             if wasSealed, try hasSameEnd(source, target), try hasSameBeginning(source, target) {
@@ -129,6 +129,19 @@ enum FileCopy {
         }
         try remove("segments")
         for shard in try Disk.names(in: "\(store)/blobs") { try remove("blobs/\(shard)") }
+    }
+
+    /// Paths below the directory, in order.
+    static func files(below directory: String) throws(RegistryError) -> [String] {
+        var found: [String] = []
+        for name in try Disk.names(in: directory).sorted() {
+            if isDirectory("\(directory)/\(name)") {
+                for inner in try files(below: "\(directory)/\(name)") { found.append("\(name)/\(inner)") }
+            } else {
+                found.append(name)
+            }
+        }
+        return found
     }
 
     static func removeTree(_ path: String) throws(RegistryError) {

@@ -115,8 +115,14 @@ extension Scrub {
             metadata: ["file": "\(TierName(name))", "damage": "\(flaw)", "blobs lost there": "\(verdict.lost.count)"])
         try await tiering.noteUnsound(name)
         if try await tiering.mend(name) {
-            state.withLock { $0.totals.tierHealed += 1 }
-            return
+            // Read once more: a store that says it has replaced what it had may still have that.
+            let again = try await blobs.checkInTier(name, length: length, of: tiering.tier, pace)
+            state.withLock { state in
+                state.totals.tierBytes += again.bytes
+                state.totals.tierRequests += Int64(again.requests)
+                state.totals.tierHealed += again.flaw == nil ? 1 : 0
+            }
+            return again.flaw == nil ? () : try await tiering.noteUnsound(name)
         }
         guard tiering.isRemote(name) else { return }
         for (id, reason) in verdict.lost.sorted(by: { $0.key < $1.key }) {

@@ -132,10 +132,10 @@ extension Tiering {
             let damaged = try await pool.run { [self] () throws(RegistryError) in
                 try Disk.truncate(file, to: length)
                 guard case .segment(let number) = name else {
-                    _ = try check(name, file)
+                    _ = try Tiering.check(name, file)
                     return (isWhole: true, blobs: [BlobID]())
                 }
-                let entries = try damagedEntries(of: number, in: file)
+                let entries = try Tiering.damagedEntries(of: number, in: file)
                 var blobs: [BlobID] = []
                 for entry in entries where entry.kind != .chunk {
                     if try BlobStore.isNamed(entry, in: number, by: index) { blobs.append(entry.id) }
@@ -261,15 +261,31 @@ extension Tiering {
             try Disk.makeDirectory(directory)
             return try Disk.open(temporary, O_RDWR | O_CREAT | O_TRUNC)
         }
-        try await fetch(pieces(of: name, length), into: file)
-        try await pool.run { [self] () throws(RegistryError) in
-            do throws(RegistryError) { _ = try check(name, file) } catch {
-                throw RegistryError(error.code, subject: error.subject, reason: "\(TierName(name)) in the tier is damaged: \(error.reason)")
-            }
+        try await fetchChecked(name, length, into: file)
+        try await pool.run { () throws(RegistryError) in
             try Disk.synchronize(file)
             try Disk.move(temporary, over: path)
             try Disk.synchronizeDirectory(directory)
         }
+    }
+
+    private func fetchChecked(_ name: Name, _ length: Int64, into file: OpenFile) async throws(RegistryError) {
+        try await fetch(pieces(of: name, length), into: file)
+        try await pool.run { () throws(RegistryError) in
+            do throws(RegistryError) { _ = try Tiering.check(name, file) } catch {
+                throw RegistryError(error.code, subject: error.subject, reason: "\(TierName(name)) in the tier is damaged: \(error.reason)")
+            }
+        }
+    }
+
+    /// What the tier has, checked, in a file without a name.
+    /// - Throws: as `copyAll`.
+    func checkedCopy(of name: Name, _ length: Int64) async throws(RegistryError) -> OpenFile {
+        let temporary = try await pool.run { [self] () throws(RegistryError) in
+            try TemporaryFile(in: blobs, named: "\(directory)/uploads/\(world.newID()).tmp")
+        }
+        try await fetchChecked(name, length, into: temporary.file)
+        return temporary.file
     }
 
     // MARK: Healing

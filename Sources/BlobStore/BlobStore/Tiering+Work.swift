@@ -162,7 +162,7 @@ extension Tiering {
             return
         }
         let length: Int64
-        do throws(RegistryError) { length = try await pool.run { [self] () throws(RegistryError) in try check(name, file) } } catch {
+        do throws(RegistryError) { length = try await pool.run { () throws(RegistryError) in try Tiering.check(name, file) } } catch {
             guard error.code == .corrupt else { throw error }
             state.withLock { _ = $0.refused.insert(name) }
             log.error("a damaged file is not copied to the tier", metadata: ["file": "\(TierName(name))", "error": "\(error)"])
@@ -257,7 +257,7 @@ extension Tiering {
     /// Reads the whole file: a segment's records by their checksums, a blob by its SHA-256. Blocks.
     /// - Returns: how long it is.
     /// - Throws: `corrupt`.
-    func check(_ name: Name, _ file: OpenFile) throws(RegistryError) -> Int64 {
+    static func check(_ name: Name, _ file: OpenFile) throws(RegistryError) -> Int64 {
         let length = try Disk.status(of: file).size
         switch name {
         case .segment(let number):
@@ -275,14 +275,14 @@ extension Tiering {
 
     /// The records of a segment that are not what its index says. Reads all of it. Blocks.
     /// - Throws: `corrupt` when the index is damaged.
-    func damagedEntries(of number: UInt64, in file: OpenFile) throws(RegistryError) -> [SegmentEntry] {
+    static func damagedEntries(of number: UInt64, in file: OpenFile) throws(RegistryError) -> [SegmentEntry] {
         guard let entries = try SegmentIndex.entries(of: file, number: number) else { throw Tiering.damaged("its index is damaged") }
         var damaged: [SegmentEntry] = []
         for entry in entries where try !isWhole(entry, of: number, in: file) { damaged.append(entry) }
         return damaged
     }
 
-    private func isWhole(_ entry: SegmentEntry, of number: UInt64, in file: OpenFile) throws(RegistryError) -> Bool {
+    private static func isWhole(_ entry: SegmentEntry, of number: UInt64, in file: OpenFile) throws(RegistryError) -> Bool {
         guard let header = RecordHeader(try Disk.read(file, at: entry.offset, count: RecordHeader.bytes)), header.segment == number,
             header.id == entry.id, header.length == entry.length
         else { return false }

@@ -7,7 +7,7 @@ source "$root/scripts/tools.sh"
 needs rclone "an object store" || { conclude; exit; }
 access=granary-access-key secret=$(openssl rand -hex 20)
 bucket=$scratch/buckets/registry
-mkdir -p "$bucket"
+mkdir -p "$bucket" "$scratch/buckets/backups"
 s3_port=$(free_port)
 start_s3() {
     start_rclone "$scratch/buckets" "$s3_port" "$access" "$secret"
@@ -92,6 +92,66 @@ check "... and the other blobs as ever" get middle.bin
 check "pushed again it is whole" all put large.bin -- get large.bin
 check "... and in the bucket, too" wait_until 60 cmp large.bin "$object"
 check "... where the scrub finds nothing more" scrub '"damaged":\[\].*"damaged":\[\]'
+
+# --- Backed up to another bucket, at work ---
+
+stop "$granary_pid"
+backups=(--set backup_s3_bucket=backups --set backup_s3_prefix=of/this)
+start_granary "${tier[@]}" "${backups[@]}"
+set_up status 200 "${admin[@]}" -H 'Content-Type: application/json' "$url/api/v1/auth/tokens" -d '{"name":"backup","scopes":["admin"]}'
+token=$(body | sed -n 's/.*"token":"\([^"]*\)".*/\1/p')
+mkdir -p pushed
+push_on() {
+    local n=0
+    while [[ ! -e pushed.stop ]]; do
+        n=$((n + 1))
+        head -c "$((n % 7 == 0 ? 1500000 : 3000 + n))" /dev/urandom >"pushed/$n.new"
+        curl -sf -o /dev/null "${admin[@]}" -T "pushed/$n.new" "$url/api/v1/repositories/files/artifacts/p/$n/1.0/$n" && mv "pushed/$n.new" "pushed/$n"
+    done
+}
+push_on &
+pusher=$!
+pushed() { (($(find pushed -type f ! -name '*.new' | wc -l) >= $1)); }
+back_up() { GRANARY_TOKEN=$token "$SERVER_BINARY" backup --server "$url"; }
+check "a server that takes uploads" wait_until 60 pushed 15
+check "... backs itself up to a bucket" back_up
+check "... and goes on" wait_until 60 pushed 40
+find pushed -type f ! -name '*.new' >promised
+check "again it puts what is new" bash -c "GRANARY_TOKEN=$token '$SERVER_BINARY' backup --server '$url' | grep -E '^skipped_files: [1-9]'"
+touch pushed.stop
+wait "$pusher" || true
+check "the manifest is there" test -s "$scratch/buckets/backups/of/this/backup"
+stop "$granary_pid"
+restored=$scratch/restored
+# Without the tier: a backup is for when that is lost.
+restore() { env -u S3_BUCKET -u S3_PREFIX "$SERVER_BINARY" restore s3://backups/of/this --data "$1" --set s3_allow_private=true; }
+refused "there is none below another prefix" 'no complete backup' env -u S3_BUCKET -u S3_PREFIX \
+    "$SERVER_BINARY" restore s3://backups/else --data "$scratch/none" --set s3_allow_private=true
+check "it is restored, every byte read" restore "$restored"
+was_bucket=$S3_BUCKET was_data=$data data=$restored
+unset S3_BUCKET
+start_granary
+got_all() {
+    local file
+    while read -r file; do status 200 "$url/general/files/p/${file#pushed/}/1.0/${file#pushed/}" && body_is_file "$file" || return 1; done <promised
+}
+check "what was acknowledged before it is there, bit for bit" got_all
+check "... and what only the tier had" all get large.bin -- get small.bin -- get middle.bin
+stop "$granary_pid"
+export S3_BUCKET=$was_bucket
+data=$was_data
+spoiled=$(find "$scratch/buckets/backups" -path '*/blobs/*' -size +30M)
+printf X | dd of="$spoiled" bs=1 seek=1000000 conv=notrunc status=none
+refused "a backup that was changed in the bucket is told by restoring it" 'DAMAGE blob-bytes.*large.bin' restore "$scratch/spoiled"
+rm -rf "$restored" "$scratch/spoiled" "$spoiled"
+# What it remembers of the bucket is not so any more.
+stop "$s3_pid"
+start_s3
+check "a stopped server is backed up, too, and what the bucket lost is put again" \
+    bash -c "'$SERVER_BINARY' backup s3://backups/of/this --data '$data' ${tier[*]} | grep -E '^copied_files'"
+check "... which makes it whole" restore "$restored"
+rm -rf "$restored"
+start_granary "${tier[@]}"
 
 # --- Presigned ---
 
