@@ -9,27 +9,27 @@ import Testing
 /// The program as its user starts it.
 @Suite("the program", .enabled(if: Program.isBuilt)) struct ProgramTests {
     @Test("config prints the settings without secrets, and ends well")
-    func config() throws {
-        let ran = try Program.run(["config", "--set", "admin_password=canary"])
+    func config() async throws {
+        let ran = try await Program.run(["config", "--set", "admin_password=canary"])
         #expect(ran.status == 0)
         #expect(ran.output.contains("admin_password: <set>\n"))
         #expect(!(ran.output + ran.complaint).contains("canary"))
     }
 
     @Test("an unknown setting, a blank or short secret and a bad data directory end with 78 and one clear sentence")
-    func refused() throws {
+    func refused() async throws {
         let directory = try TemporaryDirectory()
-        let unknown = try Program.run(["serve", "--set", "nonesuch=1"])
+        let unknown = try await Program.run(["serve", "--set", "nonesuch=1"])
         #expect(unknown.status == 78)
         #expect(unknown.complaint == "granary: nonesuch: there is no such setting (flag)\n")
-        let blank = try Program.run(["serve", "--data", directory.file("a"), "--set", "jwt_secret="])
+        let blank = try await Program.run(["serve", "--data", directory.file("a"), "--set", "jwt_secret="])
         #expect(blank.status == 78)
         #expect(blank.complaint.contains("jwt_secret"))
-        let short = try Program.run(["serve", "--data", directory.file("b"), "--listen", "127.0.0.1:0", "--set", "jwt_secret=short-canary"])
+        let short = try await Program.run(["serve", "--data", directory.file("b"), "--listen", "127.0.0.1:0", "--set", "jwt_secret=short-canary"])
         #expect(short.status == 78)
         #expect(short.complaint.contains("granary cannot serve"))
         #expect(!short.complaint.contains("short-canary"))
-        let parentless = try Program.run(["serve", "--data", directory.file("none/such"), "--listen", "127.0.0.1:0"])
+        let parentless = try await Program.run(["serve", "--data", directory.file("none/such"), "--listen", "127.0.0.1:0"])
         #expect(parentless.status == 78)
         #expect(parentless.complaint.contains("cannot be made"))
     }
@@ -38,7 +38,7 @@ import Testing
     func portInUse() async throws {
         let directory = try TemporaryDirectory()
         let other = try await ScriptedServer.start { _ in .status(404) }
-        let ran = try Program.run([
+        let ran = try await Program.run([
             "serve", "--data", directory.file("data"), "--listen", "127.0.0.1:\(other.port)", "--set", "skip_admin_provisioning=true",
         ])
         #expect(ran.status == 1)
@@ -65,8 +65,15 @@ enum Program {
         var complaint: String
     }
 
+    /// Whoever waited for a program on a thread of the cooperative pool would keep the other tests from going on.
+    private static let pool = BlockingPool(name: "programs")
+
     /// Runs to its end, with an environment of nothing but a path.
-    static func run(_ arguments: [String]) throws -> Ended {
+    static func run(_ arguments: [String]) async throws(RegistryError) -> Ended {
+        try await pool.run { () throws(RegistryError) in try runAndWait(arguments) }
+    }
+
+    private static func runAndWait(_ arguments: [String]) throws(RegistryError) -> Ended {
         let directory = try TemporaryDirectory()
         var actions = posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
