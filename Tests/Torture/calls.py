@@ -1,7 +1,8 @@
 """SIGKILL at the n-th call that changes a file, for every n, of each scenario: before it, after it, and in the midst of it for a write.
 
 The count is how many kills at most; 0 is every one. A short form takes every k-th, beginning at random. Before the first kill the shim's count of
-the calls of a start and an upload is compared with strace's, where there is one: what escapes the shim would never be struck.
+the calls of a start and an upload is compared with strace's, where there is one: what escapes the shim would never be struck. ONLY=NAME,NAME leaves
+the other scenarios out.
 """
 import collections
 import os
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 
 import shim
+import tiers
 from scenarios import ALL, Recovery, World
 
 SHORT = 12
@@ -21,7 +23,8 @@ missing = shim.missing
 def run(run):
     library = shim.build(run.folder)
     points = []
-    worlds = [World(run, library, scenario, run.seed) for scenario in ALL]
+    only = os.environ.get("ONLY", "").split(",")
+    worlds = [World(run, library, scenario, run.seed) for scenario in ALL + tiers.ALL if only == [""] or scenario.__name__.lower() in only]
     try:
         for world in worlds:
             world.prepare()
@@ -73,7 +76,9 @@ def compare_with_strace(run, worlds):
     if not strace or subprocess.run([strace, "-o", "/dev/null", "true"], stderr=subprocess.DEVNULL).returncode != 0:
         run.say("no strace that works here: whether calls escape the shim is not looked at")
         return
-    world = next(world for world in worlds if isinstance(world.scenario, Recovery))
+    world = next((world for world in worlds if isinstance(world.scenario, Recovery)), None)
+    if not world:
+        return
     world.reset()
     trace = os.path.join(world.folder, "trace")
     library = world.server.environment.pop("LD_PRELOAD")
@@ -115,6 +120,8 @@ def kill(run, world, number, moment):
         if error:
             run.fail(f"{world.name} without a fault: {error}")
     when = f"{world.name}, killed {MOMENTS[moment]} call {number} ({call})"
+    for wrong in world.scenario.after(world, world.work):
+        run.lose(f"{when}: {wrong}")
     # Either way what the kill left, or what went on from there, is whole.
     is_looked_at_now = world.shim.struck and number % 2 == 0 and not world.scenario.is_from_start
     if is_looked_at_now:

@@ -12,12 +12,12 @@ import errno
 import time
 
 import shim
-from scenarios import ALL, Backup, Recovery, Tiering, World
+from scenarios import ALL, Backup, Recovery, World
 from server import NotReady, Refused
 
 SHORT = 6
 # What the fault is of is not the store's disk alone, or the start fails as it should.
-SCENARIOS = [scenario for scenario in ALL if scenario not in (Tiering, Backup, Recovery)]
+SCENARIOS = [scenario for scenario in ALL if scenario not in (Backup, Recovery)]
 ANSWER_SECONDS = 10
 
 missing = shim.missing

@@ -38,6 +38,7 @@ class Scenario:
     quiet_seconds = 0.1
     # Counts from the start of the server on.
     is_from_start = False
+    has_tier = False
 
     def __init__(self, seed):
         self.seed = seed
@@ -48,12 +49,19 @@ class Scenario:
     def prepare(self, world, work):
         pass
 
+    def prepared(self, world):
+        """After the server's end."""
+
     def operate(self, world, work):
         raise NotImplementedError
 
     def is_over(self, world):
         """Whether the background did its part, too."""
         return True
+
+    def after(self, world, work):
+        """What is wrong right after the fault, before anything is started again; in words."""
+        return []
 
     def check(self, world, work):
         """What is wrong beside the places, after all was done again; in words."""
@@ -192,26 +200,6 @@ class Chunking(Scenario):
         return counted >= 2 or time.monotonic() - self.began > 1
 
 
-class Tiering(Scenario):
-    """A sealed segment and a large blob are copied to a directory."""
-
-    settings = {"own_file_bytes_min": 1 << 20, "chunking": "false", "tier_delay_seconds": 1, "tier_interval_seconds": 1}
-    quiet_seconds = 0.2
-
-    def __init__(self, seed):
-        super().__init__(seed)
-        self.began = 0
-
-    def operate(self, world, work):
-        self.began = time.monotonic()
-        work.artifact(world.client, "tier/large", self.bytes("large", 1_200_000))
-        work.artifact(world.client, "tier/small", self.bytes("small", 30_000))
-
-    def is_over(self, world):
-        copied = [name for _, _, names in os.walk(os.path.join(world.root, "tier")) for name in names if len(name) in (24, 64)]
-        return len(copied) >= 2 or time.monotonic() - self.began > 6
-
-
 class Backup(Scenario):
     """Of a running server, to a directory; then restored and read."""
 
@@ -250,7 +238,7 @@ class Recovery(Scenario):
         work.artifact(world.client, "recovery/last", self.bytes("last", 10_000))
 
 
-ALL = [Small, Reserved, Large, Resumable, Delete, Sweep, Seal, Chunking, Tiering, Backup, Recovery]
+ALL = [Small, Reserved, Large, Resumable, Delete, Sweep, Seal, Chunking, Backup, Recovery]
 
 
 class World:
@@ -266,7 +254,7 @@ class World:
         self.server = Server(run.binary, run.folder, os.path.join(self.root, "data"))
         self.server.settings = {"backup_directory": os.path.join(self.root, "backup"), "access_log": "false", "scrub_interval_days": 0,
                                 **scenario.settings}
-        if scenario is Tiering:
+        if scenario.has_tier:
             self.server.settings["tier_directory"] = os.path.join(self.root, "tier")
             os.makedirs(os.path.join(self.root, "tier"))
         self.server.environment = self.shim.environment
@@ -289,6 +277,7 @@ class World:
         self.connect()
         self.scenario.prepare(self, self.work)
         self.server.kill()
+        self.scenario.prepared(self)
         os.rename(self.root, self.template)
         self.prepared = self.work
 
@@ -303,6 +292,7 @@ class World:
         """As it was prepared, and nothing runs."""
         self.server.kill()
         self.shim.disarm()
+        self.shim.clock_offset = 0
         shutil.rmtree(self.root, ignore_errors=True)
         subprocess.run(["cp", "-a", self.template, self.root], check=True)
         self.work = Work()
@@ -320,6 +310,16 @@ class World:
     def metric(self, name):
         body = self.admin.call("GET", "/metrics")[1].decode()
         return sum(float(line.rsplit(" ", 1)[1]) for line in body.splitlines() if line.split("{")[0].split(" ")[0] == name)
+
+    def wait(self, is_done, seconds=30):
+        """The background's work, as part of the operation."""
+        deadline = time.monotonic() + seconds
+        while not is_done():
+            if not self.is_alive():
+                raise OSError("the server is gone")
+            if time.monotonic() > deadline:
+                raise Refused("the background does not do its part")
+            time.sleep(0.02)
 
     def is_alive(self):
         return self.server.process.poll() is None
@@ -390,6 +390,8 @@ class World:
     def fsck(self, when):
         """Every byte, from the disk."""
         command = [self.server.binary, "fsck", self.server.data, "--read", "100"]
+        if self.scenario.has_tier:
+            command += ["--set", f"tier_directory={self.server.settings['tier_directory']}"]
         done = subprocess.run(command, capture_output=True)
         if done.returncode != 0:
             self.run.fail(f"{when}: fsck ends with {done.returncode}: {(done.stdout + done.stderr)[-800:].decode(errors='replace')}")

@@ -28,8 +28,8 @@ import surgery
 from run import Run
 
 MODES = {
-    "kills": kills, "cuts-ext4": cuts.Cuts("ext4"), "cuts-xfs": cuts.Cuts("xfs"), "flips": flips, "surgery": surgery, "race": race,
-    "calls": calls, "clock": clock, "faults": faults, "full": full, "descriptors": descriptors,
+    "kills": kills, "kills-tier": kills.WithTier(), "cuts-ext4": cuts.Cuts("ext4"), "cuts-xfs": cuts.Cuts("xfs"), "flips": flips,
+    "surgery": surgery, "race": race, "calls": calls, "clock": clock, "faults": faults, "full": full, "descriptors": descriptors,
 }
 
 
