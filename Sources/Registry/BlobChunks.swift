@@ -66,5 +66,25 @@ extension Registry {
             Double(chunker.totals.failures)
         }
         metrics.gauge("granary_chunk_waiting_blobs", help: "Blobs that wait to be looked at.") { [chunker] in Double(chunker.waiting) }
+        publishArchives(metrics)
+    }
+
+    private func publishArchives(_ metrics: Metrics) {
+        func keeper(_ name: String, _ help: String, _ value: @escaping @Sendable (ArchiveTotals) -> Double) {
+            metrics.gauge("granary_archive_\(name)", help: help) { [archives] in value(archives.totals) }
+        }
+        keeper("opened_blobs_total", "Archives nobody read that were opened since the start.") { Double($0.openedBlobs) }
+        keeper("opened_bytes_total", "Lengths of the archives opened since the start.") { Double($0.openedBytes) }
+        keeper("written_bytes_total", "Bytes written for the archives opened since the start.") { Double($0.newBytes) }
+        keeper("closed_blobs_total", "Archives left closed: they cannot be made again, or opening them saves too little.") { Double($0.closedBlobs) }
+        keeper("failures_total", "Archives that could not be opened, and stay closed; each is tried again.") { Double($0.failures) }
+        keeper("rounds_total", "Looks at all blobs for archives nobody reads.") { Double($0.rounds) }
+        func rebuilds(_ name: String, _ help: String, _ value: @escaping @Sendable (RebuildTotals) -> Double) {
+            metrics.gauge("granary_archive_\(name)", help: help) { [blobs] in value(blobs.rebuildTotals) }
+        }
+        rebuilds("rebuilds_total", "Archives made again for a reader since the start.") { Double($0.archives) }
+        rebuilds("rebuilt_bytes_total", "Their lengths.") { Double($0.bytes) }
+        rebuilds("rebuild_seconds_total", "How long their readers waited for it.") { Double($0.nanoseconds) / 1e9 }
+        rebuilds("rebuilds_refused_total", "Readers sent away with 503, since too many waited.") { Double($0.refused) }
     }
 }

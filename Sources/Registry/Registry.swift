@@ -38,6 +38,7 @@ public final class Registry: Sendable {
         /// How long what is deleted can be restored, where the repository says nothing else; 0: it cannot.
         public var trashDays: Int64 = 0
         public var chunker = ChunkerOptions()
+        public var archives = ArchiveOptions()
         public var scrub: Scrub?
         /// nil: the server makes no backups of itself.
         public var backup: BackupPlace?
@@ -72,6 +73,7 @@ public final class Registry: Sendable {
     public let downloads: DownloadCounter
     public let sweeper: Sweeper
     public let chunker: Chunker
+    public let archives: ArchiveKeeper
     /// What reads stored bytes in the background; nil where nothing does.
     public let scrub: Scrub?
     public let storageSurvey: StorageSurvey
@@ -101,6 +103,7 @@ public final class Registry: Sendable {
         scrub = options.scrub
         sweeper = Sweeper(catalog: catalog, blobs: blobs, options: options.sweep, world: world, log: log)
         storageSurvey = StorageSurvey(catalog: catalog, blobs: blobs, world: world)
+        archives = ArchiveKeeper(blobs: blobs, options: options.archives)
         chunker = Chunker(blobs: blobs, options: options.chunker) { [catalog, frontends, log] blob in
             do throws(RegistryError) {
                 return try await Registry.chunkProfile(of: blob, catalog) { name in

@@ -33,6 +33,10 @@ struct Configuration: Sendable {
     var verifyWindowHours: Int64 = 24
     var strictReads = false
     var chunking = true
+    var archiveOpening = true
+    var archiveColdHours: Int64 = 7 * 24
+    var archiveBytesMax: Int64 = 64 << 20
+    var archiveBytesPerSecondMax: Int64 = 8 << 20
     var chunkDelaySeconds: Int64 = 60
     var chunkBytesPerSecondMax: Int64 = 32 << 20
     var backupDirectory: String?

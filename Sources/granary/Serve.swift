@@ -66,6 +66,7 @@ enum Running {
         options.sweep = configuration.sweepOptions
         options.trashDays = configuration.trashDays
         options.chunker = configuration.chunkerOptions
+        options.archives = configuration.archiveOptions
         options.backup = try Configuration.backupTarget(nil, configuration, outbound, log).map { BackupPlace($0, keys: directories.keys) }
         options.scrub = try Scrub(of: blobs, named: catalog, options: configuration.scrubOptions)
         options.presignedSeconds = configuration.presignedDownloads ? configuration.presignedDownloadsSeconds : nil
@@ -112,6 +113,7 @@ enum Running {
             group.addTask { await registry.flushDownloads() }
             group.addTask { await registry.sweeper.runOnSchedule() }
             group.addTask { await registry.chunker.run() }
+            group.addTask { await registry.archives.run() }
             group.addTask { await registry.scrub?.runOnSchedule() }
             group.addTask { await registry.scrub?.runTierOnSchedule() }
             group.addTask { await registry.surveyStorage(metrics) }

@@ -10,6 +10,7 @@ extension Configuration {
         options.segmentBytesMax = segmentBytesMax
         options.verificationSeconds = verifyWindowHours * 3600
         options.isStrict = strictReads
+        options.archives.archiveBytesMax = archiveBytesMax
         options.uploadLifetimeSeconds = uploadLifetimeHours * 3600
         return options
     }
@@ -28,6 +29,14 @@ extension Configuration {
         options.graceSeconds = sweepGraceMinutes * 60
         options.livePercentMin = sweepLivePercentMin
         options.bytesPerSecondMax = sweepBytesPerSecondMax
+        return options
+    }
+
+    var archiveOptions: ArchiveOptions {
+        var options = ArchiveOptions()
+        options.isOn = archiveOpening
+        options.coldSeconds = archiveColdHours * 3600
+        options.bytesPerSecondMax = archiveBytesPerSecondMax
         return options
     }
 

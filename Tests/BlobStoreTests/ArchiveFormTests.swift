@@ -7,8 +7,8 @@ import Testing
 
 /// Opening and making again, without a store around it.
 @Suite("Archives opened and made again") struct ArchiveFormTests {
-    private static func open(_ archive: [UInt8], _ change: (inout ArchiveOpening.Limits) -> Void = { _ in }) throws -> OpenedArchive? {
-        var limits = ArchiveOpening.Limits()
+    private static func open(_ archive: [UInt8], _ change: (inout ArchiveLimits) -> Void = { _ in }) throws -> OpenedArchive? {
+        var limits = ArchiveLimits()
         limits.archiveBytesMin = 0
         change(&limits)
         let directory = try TemporaryDirectory()

@@ -81,6 +81,8 @@ def draw(chance):
         "chunking": chance.choice(["true", "true", "false"]),
         "chunk_delay_seconds": 0,
         "chunk_bytes_per_second_max": 0,
+        "archive_cold_hours": chance.choice([0, 0, 168]),
+        "archive_bytes_per_second_max": 0,
         "sweep_live_percent_min": chance.choice([30, 50, 90]),
         "sweep_bytes_per_second_max": 0,
         "block_cache_bytes": chance.choice([1 << 20, 32 << 20]),

@@ -1,5 +1,7 @@
 """What must be there after a fault: the load that acknowledges it, and the judge."""
+import gzip
 import hashlib
+import io
 import json
 import math
 import os
@@ -7,6 +9,7 @@ import random
 import sys
 import threading
 import time
+import zipfile
 
 from server import SEGMENT_BYTES, Client, Refused, administrator
 
@@ -18,6 +21,21 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 def sha256(content):
     return hashlib.sha256(content).hexdigest()
+
+
+def archive(names, is_gzip=False):
+    """Some kilobytes of text for each name, as a zip or as a gzip file."""
+    text = random.Random("licence").randbytes(3000).hex().encode()
+    members = [(name, text + random.Random(name).randbytes(4000).hex().encode()) for name in names]
+    target = io.BytesIO()
+    if is_gzip:
+        with gzip.GzipFile("", "wb", 6, target, mtime=0) as file:
+            file.write(b"".join(content for _, content in members))
+    else:
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
+            for number, (name, content) in enumerate(members):
+                file.writestr(zipfile.ZipInfo(f"{number}/{name}"), content, zipfile.ZIP_DEFLATED)
+    return target.getvalue()
 
 
 class Place:
@@ -34,7 +52,7 @@ class Upload:
     def __init__(self, seed, number, write, bytes_max=12 << 20):
         self.bytes_max = bytes_max
         self.seed, self.number, self.write, self.places, self.acked = seed, number, write, {}, False
-        self.kind = random.Random(f"{seed}/{number}/kind").choices(["generic", "oci", "pypi", "versions", "resumed"], [6, 3, 2, 2, 1])[0]
+        self.kind = random.Random(f"{seed}/{number}/kind").choices(["generic", "oci", "pypi", "versions", "resumed", "archives"], [6, 3, 2, 2, 1, 1])[0]
         # Of an upload session: where it goes on, and how much of it was told to be there.
         self.session, self.told = None, 0
 
@@ -55,6 +73,11 @@ class Upload:
         r = random.Random(f"{self.seed}/{self.number}/blocks")
         blocks = [random.Random(f"{self.seed}/block/{r.randrange(12)}").randbytes(256 << 10) for _ in range(r.randrange(5, 12))]
         self.generic(client, b"".join(blocks) + content[:4096])
+
+    def archives(self, client, content):
+        """What is worth opening: a zip or gzip file whose members are in others, too, and begin alike."""
+        r = random.Random(f"{self.seed}/{self.number}/members")
+        self.generic(client, archive([f"{self.seed}/member/{r.randrange(60)}" for _ in range(r.randrange(40, 80))] + [content[:64].hex()], r.random() < 0.3))
 
     def resumed(self, client, content):
         """An OCI blob in pieces. What a piece's answer said is there must be there after the fault."""

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import shim
-from oracle import MANIFEST, Upload, judge, leaks, sha256
+from oracle import MANIFEST, Upload, archive, judge, leaks, sha256
 from server import Client, NotReady, Refused, Server, administrator, set_up, token
 
 
@@ -200,6 +200,44 @@ class Chunking(Scenario):
         return counted >= 2 or time.monotonic() - self.began > 1
 
 
+class Archives(Scenario):
+    """Of three versions, one that is opened already is read, and made again; the others are opened."""
+
+    settings = {"chunking": "false", "own_file_bytes_min": 1 << 20, "archive_cold_hours": 0, "archive_bytes_per_second_max": 0}
+    quiet_seconds = 0.3
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.began = 0
+
+    def version(self, number):
+        # With files enough to get one of its own.
+        count = 300 if number == 2 else 30
+        return archive([f"{self.seed}/{member}" for member in range(count)] + [f"{self.seed}/version/{number}"], is_gzip=number == 1)
+
+    def prepare(self, world, work):
+        work.artifact(world.client, "archives/0", self.version(0))
+        self.wait(world, "granary_archive_opened_blobs_total", 1)
+
+    @staticmethod
+    def wait(world, metric, count):
+        deadline = time.monotonic() + 30
+        while world.metric(metric) < count:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{metric} stays below {count}")
+            time.sleep(0.05)
+
+    def operate(self, world, work):
+        self.began = time.monotonic()
+        world.client.must([200], "GET", "/general/gen/archives/0")
+        for number in (1, 2):
+            work.artifact(world.client, f"archives/{number}", self.version(number))
+
+    def is_over(self, world):
+        """What was opened before the fault is not counted again."""
+        return world.metric("granary_archive_opened_blobs_total") >= 3 or time.monotonic() - self.began > 5
+
+
 class Backup(Scenario):
     """Of a running server, to a directory; then restored and read."""
 
@@ -238,7 +276,7 @@ class Recovery(Scenario):
         work.artifact(world.client, "recovery/last", self.bytes("last", 10_000))
 
 
-ALL = [Small, Reserved, Large, Resumable, Delete, Sweep, Seal, Chunking, Backup, Recovery]
+ALL = [Small, Reserved, Large, Resumable, Delete, Sweep, Seal, Chunking, Archives, Backup, Recovery]
 
 
 class World:

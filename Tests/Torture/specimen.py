@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import re
 import struct
 import time
 
@@ -94,6 +95,7 @@ class Specimen:
     def make(self, uploads):
         server = Server(self.run.binary, self.run.folder, self.data)
         server.settings = {"segment_bytes_max": 2 << 20, "own_file_bytes_min": 1 << 20, "chunk_delay_seconds": 0, "chunk_bytes_per_second_max": 0,
+                           "archive_cold_hours": 0, "archive_bytes_per_second_max": 0,
                            "sweep_live_percent_min": 100, "sweep_bytes_per_second_max": 0}
         try:
             server.start()
@@ -152,11 +154,14 @@ class Specimen:
 
     @staticmethod
     def rest(server):
-        """Until nothing waits to be cut up; then a clean end."""
+        """Until nothing waits to be cut up, and every archive was looked at; then a clean end."""
         admin = administrator(server)
-        for _ in range(200):
-            _, text, _ = admin.call("GET", "/metrics")
-            if b"granary_chunk_waiting_blobs 0" in text:
+        rounds = None
+        for _ in range(400):
+            text = admin.call("GET", "/metrics")[1].decode()
+            now = int(float(re.search(r"^granary_archive_rounds_total (\S+)", text, re.M).group(1)))
+            rounds = now if rounds is None else rounds
+            if "granary_chunk_waiting_blobs 0" in text and now >= rounds + 2:
                 break
             time.sleep(0.05)
         time.sleep(0.2)

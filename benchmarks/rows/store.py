@@ -39,6 +39,21 @@ def builds(bench):
                    detail=f"{stored / 1e6:.1f} of {raw / 1e6:.1f} MB; {note}")]
 
 
+def wheels(bench):
+    """Neighbours, two at a time, and all of them."""
+    folder = bench.folder("wheels")
+    files = datasets.from_pypi(folder, "pip", 6)
+    results = []
+    pairs = [files[at:at + 2] for at in range(0, len(files) - 1, 2)]
+    for name, chosen, most in [*((f"versions {at * 2 + 1} and {at * 2 + 2}", pair, 0.7) for at, pair in enumerate(pairs)), ("all", files, 0.7)]:
+        raw = sum(os.path.getsize(path) for path in chosen)
+        stored, note = dedup.granary(bench.binary, folder, chosen)
+        results.append(Result("wheels", "adjacent pure wheels (pip), opened, stored of uploaded", name, stored / raw, "x", at_most=most,
+                              bottleneck="content", detail=f"{stored / 1e6:.1f} of {raw / 1e6:.1f} MB; {note}"))
+    shutil.rmtree(folder)
+    return results
+
+
 def start(bench):
     folder = bench.folder("restart")
     took, there, resident = restart.measure(bench.binary, folder, bench.here, 1_000_000, min(bench.rounds, 5), say=lambda _: None)
@@ -49,4 +64,5 @@ def start(bench):
 
 ROWS = [Row("index-gets", "one get of the index: hit and miss", gets, 1), Row("fastcdc", "FastCDC beside SHA-256", cutting, 0.4),
         Row("builds", "two CI builds as plain tar, stored of raw", builds, 1),
+        Row("wheels", "adjacent pure wheels, opened, stored of uploaded", wheels, 2),
         Row("restart", "restart with a million assets", start, 2)]

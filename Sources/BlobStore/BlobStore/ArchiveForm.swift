@@ -26,6 +26,8 @@ struct ArchiveForm: Hashable, Sendable {
     init() {}
 
     var isFull: Bool { parts.count + lengths.count > ArchiveForm.entriesMax }
+    /// Of the opened form.
+    var chunkedBytes: Int64 { memberBytes + frameBytes }
     /// In memory.
     var bytes: Int { parts.count * MemoryLayout<Part>.stride + lengths.count * 4 }
 

@@ -1,4 +1,5 @@
 import Core
+import Synchronization
 
 /// An archive's opened form, in files without a name.
 struct OpenedArchive: Sendable {
@@ -9,17 +10,21 @@ struct OpenedArchive: Sendable {
     let files: [TemporaryFile]
 }
 
+/// Which archives may be opened, and how far.
+public struct ArchiveLimits: Sendable {
+    /// Shorter ones save too little.
+    public var archiveBytesMin: Int64 = 128 << 10
+    /// Who first reads a longer one would wait too long: it is made again at 10 to 40 MB a second.
+    public var archiveBytesMax: Int64 = 64 << 20
+    public var formBytesMax: Int64 = 2 << 30
+    /// The opened form may be so many times as long as the archive.
+    public var ratioMax: Int64 = 64
+    public init() {}
+}
+
 /// Opens a zip or gzip file: finds its deflate streams, and of those that our deflate makes again bit for bit, how. Everything is as hostile as
 /// who uploaded it: what does not fit together leaves the archive as it is.
 final class ArchiveOpening {
-    struct Limits: Sendable {
-        var archiveBytesMin: Int64 = 128 << 10
-        var archiveBytesMax: Int64 = 512 << 20
-        var formBytesMax: Int64 = 2 << 30
-        /// The opened form may be so many times as long as the archive.
-        var ratioMax: Int64 = 64
-    }
-
     /// So much of a stream tells whether it can be made again.
     private static let probeBytes: Int64 = 256 << 10
     private static let pieceBytes = 64 << 10
@@ -48,7 +53,7 @@ final class ArchiveOpening {
     ///   - pause: told how many bytes were worked on.
     /// - Returns: nil when it stays closed: it is no archive, nothing in it can be made again, or the limits say so.
     static func open(
-        _ archive: any RandomAccessBytes, limits: Limits = Limits(), isOver: () -> Bool = { false }, pause: (Int) -> Void = { _ in },
+        _ archive: any RandomAccessBytes, limits: ArchiveLimits = ArchiveLimits(), isOver: () -> Bool = { false }, pause: (Int) -> Void = { _ in },
         in temporary: () throws(RegistryError) -> TemporaryFile
     ) throws(RegistryError) -> OpenedArchive? {
         guard try isArchive(archive), (limits.archiveBytesMin...limits.archiveBytesMax).contains(archive.size) else { return nil }
@@ -68,7 +73,7 @@ final class ArchiveOpening {
     }
 
     private init(
-        _ archive: any RandomAccessBytes, _ limits: Limits, isOver: @escaping () -> Bool, pause: @escaping (Int) -> Void, members: FormFile,
+        _ archive: any RandomAccessBytes, _ limits: ArchiveLimits, isOver: @escaping () -> Bool, pause: @escaping (Int) -> Void, members: FormFile,
         frame: FormFile
     ) {
         (self.archive, self.isOver, self.pause, self.members, self.frame) = (archive, isOver, pause, members, frame)
@@ -83,7 +88,7 @@ final class ArchiveOpening {
         guard !form.isFull, form.length == archive.size, fits(0) else { return nil }
         try members.flush()
         try frame.flush()
-        let extents = [members, frame].map { Extent(file: $0.temporary.file, offset: 0, length: $0.length) }
+        let extents = [members, frame].map { Extent(file: $0.temporary.file, offset: 0, length: $0.size) }
         return OpenedArchive(form: form, content: BlobContent(.extents(extents)), files: [members.temporary, frame.temporary])
     }
 
@@ -115,7 +120,7 @@ final class ArchiveOpening {
         return form.isFull || (learned == nil && failures >= ArchiveOpening.firstFailuresMax)
     }
 
-    private func fits(_ more: Int64) -> Bool { members.length + frame.length + more <= formBytesMax }
+    private func fits(_ more: Int64) -> Bool { members.size + frame.size + more <= formBytesMax }
 
     /// Where the deflate stream of the gzip member at `offset` begins (RFC 1952 section 2.3).
     private func gzipStream(at offset: Int64) throws(RegistryError) -> Int64? {
@@ -155,14 +160,14 @@ final class ArchiveOpening {
     /// - Returns: how long it is, whether or not it became one; nil when it is none, or too long.
     private func add(at offset: Int64, length: Int64?, inflatedMax: Int64, splitting: Bool) throws(RegistryError) -> Int64? {
         try keep(upTo: offset)
-        let mark = Mark(members: members.length, frame: frame.length)
+        let mark = Mark(members: members.size, frame: frame.size)
         let reader = Reading(from: mark, candidates: failures < ArchiveOpening.failuresMax ? candidates : [learned].compactMap { $0 })
         guard let used = try inflate(at: offset, length, inflatedMax, splitting ? TarSplit() : nil, reader),
             let settings = try settings(reader, offset, used)
         else {
             failures += 1
-            try members.cut(to: mark.members)
-            try frame.cut(to: mark.frame)
+            members.cut(to: mark.members)
+            frame.cut(to: mark.frame)
             return reader.used
         }
         learned = settings
@@ -229,8 +234,6 @@ final class ArchiveOpening {
                 try write(room[..<step.made], &split, reading)
                 if !reading.hasProbed, reading.inflated >= ArchiveOpening.probeBytes, !isEnded {
                     reading.hasProbed = true
-                    try members.flush()
-                    try frame.flush()
                     var possible: [DeflateSettings] = []
                     for candidate in reading.candidates where try makes(candidate, reading, offset, nil) { possible.append(candidate) }
                     reading.candidates = possible
@@ -263,8 +266,6 @@ final class ArchiveOpening {
     /// What makes the stream again.
     private func settings(_ reading: Reading, _ offset: Int64, _ length: Int64) throws(RegistryError) -> DeflateSettings? {
         if reading.runs.isEmpty { reading.runs = [0] }
-        try members.flush()
-        try frame.flush()
         for candidate in reading.candidates where try makes(candidate, reading, offset, length) { return candidate }
         return nil
     }
@@ -273,8 +274,8 @@ final class ArchiveOpening {
     /// - Parameter length: nil asks for the beginning only.
     private func makes(_ settings: DeflateSettings, _ reading: Reading, _ offset: Int64, _ length: Int64?) throws(RegistryError) -> Bool {
         var rebuild = ArchiveRebuild(
-            frame: ArchiveRebuild.Cursor(frame.content, at: reading.mark.frame),
-            members: ArchiveRebuild.Cursor(members.content, at: reading.mark.members))
+            frame: ArchiveRebuild.Cursor(frame, at: reading.mark.frame),
+            members: ArchiveRebuild.Cursor(members, at: reading.mark.members))
         var original = ArchiveRebuild.Cursor(archive, at: offset)
         var expected: [UInt8] = []
         var made: Int64 = 0
@@ -290,35 +291,67 @@ final class ArchiveOpening {
     }
 }
 
-/// One of the two runs of an opened form while it is written.
-private final class FormFile {
+/// One of the two runs of an opened form while it is written; what was written can be read. One thread uses it.
+private final class FormFile: RandomAccessBytes {
+    private struct State {
+        var buffer: [UInt8] = []
+        /// In the file.
+        var written: Int64 = 0
+    }
+
     private static let bufferBytes = 1 << 20
     let temporary: TemporaryFile
-    private var buffer: [UInt8] = []
-    private var written: Int64 = 0
+    private let state = Mutex(State())
 
     init(_ temporary: TemporaryFile) { self.temporary = temporary }
 
-    var length: Int64 { written + Int64(buffer.count) }
-    /// What was flushed.
-    var content: BlobContent { BlobContent(.extents([Extent(file: temporary.file, offset: 0, length: written)])) }
+    var size: Int64 { state.withLock { $0.written + Int64($0.buffer.count) } }
 
     func write(_ bytes: ArraySlice<UInt8>) throws(RegistryError) {
-        buffer.append(contentsOf: bytes)
-        if buffer.count >= FormFile.bufferBytes { try flush() }
+        let isFull = state.withLock { state in
+            state.buffer.append(contentsOf: bytes)
+            return state.buffer.count >= FormFile.bufferBytes
+        }
+        if isFull { try flush() }
     }
 
     func flush() throws(RegistryError) {
-        guard !buffer.isEmpty else { return }
-        try Disk.write(buffer, to: temporary.file, at: written)
-        written += Int64(buffer.count)
-        buffer.removeAll(keepingCapacity: true)
+        try state.withLock { state throws(RegistryError) in
+            guard !state.buffer.isEmpty else { return }
+            try Disk.write(state.buffer, to: temporary.file, at: state.written)
+            state.written += Int64(state.buffer.count)
+            state.buffer.removeAll(keepingCapacity: true)
+        }
     }
 
-    /// Forgets what comes after `end`.
-    func cut(to end: Int64) throws(RegistryError) {
-        try flush()
-        try Disk.truncate(temporary.file, to: end)
-        written = end
+    /// Forgets what comes after `end`. What of it is in the file is written over, or never read.
+    func cut(to end: Int64) {
+        state.withLock { state in
+            if end >= state.written {
+                state.buffer.removeLast(state.buffer.count - Int(end - state.written))
+            } else {
+                state.written = end
+                state.buffer.removeAll(keepingCapacity: true)
+            }
+        }
+    }
+
+    func read(at offset: Int64, into target: UnsafeMutableRawBufferPointer) throws(RegistryError) -> Int {
+        try state.withLock { state throws(RegistryError) in
+            var done = 0
+            if offset < state.written {
+                let count = Int(min(Int64(target.count), state.written - offset))
+                done = try unsafe temporary.file.read(at: offset, into: UnsafeMutableRawBufferPointer(rebasing: target[..<count]))
+                if done < count { return done }
+            }
+            let start = Int(offset + Int64(done) - state.written)
+            let count = min(target.count - done, state.buffer.count - start)
+            guard count > 0 else { return done }
+            state.buffer.withUnsafeBytes { bytes in
+                let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: target[done..<done + count])
+                unsafe rest.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[start..<start + count]))
+            }
+            return done + count
+        }
     }
 }

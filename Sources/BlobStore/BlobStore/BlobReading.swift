@@ -14,6 +14,7 @@ extension BlobStore {
     func content(of id: BlobID, isKept: Bool) async throws(RegistryError) -> BlobContent? {
         var mayHeal = !isKept
         while let location = try await location(of: id) {
+            if !isKept, location.length > BlobStore.readInMemoryBytesMax { reads.mark(id) }
             do throws(RegistryError) {
                 if let content = try await fromTier(id, at: location) { return content }
             } catch {
@@ -50,6 +51,10 @@ extension BlobStore {
             let content = try await pool.run { [self] () throws(RegistryError) in try readWhole(id, at: location, isWaiting: true) }
             guard let content else { preconditionFailure("a read that may wait gives the blob") }
             return content
+        }
+        if let opened = try await openedArchive(id, at: location) {
+            try await rebuild(opened, at: location)
+            return nil
         }
         if (isKept || (location.isWhole && !options.isStrict)) && !verified.contains(id) {
             try await verification.run(id) { [self] () throws(RegistryError) in
@@ -90,7 +95,11 @@ extension BlobStore {
             }
             return .found(content)
         }
-        if !location.isWhole { return recipes.find(id).map { .found(BlobContent(.streamed($0))) } ?? .unknown }
+        reads.mark(id)
+        if !location.isWhole {
+            guard let blob = recipes.find(id), blob.recipe.archive == nil else { return .unknown }
+            return .found(BlobContent(.streamed(blob)))
+        }
         guard !options.isStrict, verified.contains(id), let file = openFiles.cached(name(of: id, at: location)) else { return .unknown }
         return .found(BlobContent(.extents([Extent(file: file, offset: location.firstByte, length: location.length)])))
     }

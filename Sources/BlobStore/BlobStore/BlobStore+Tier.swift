@@ -58,10 +58,12 @@ extension BlobStore {
         return nil
     }
 
-    /// For an answer that has no body: how long a blob is that only the tier has, without bringing it back. Reading it fails.
+    /// For an answer that has no body: how long a blob is that only the tier has, without bringing it back, or that was opened, without making it
+    /// again. Reading it fails.
     /// - Returns: nil when the disk has it, or nobody.
     public func lengthAlone(of id: BlobID) async throws(RegistryError) -> BlobContent? {
-        guard let location = try await location(of: id), hasLeft(id, location) else { return nil }
+        guard let location = try await location(of: id) else { return nil }
+        if !hasLeft(id, location), try await openedArchive(id, at: location) == nil { return nil }
         return BlobContent(.streamed(LengthAlone(size: location.length)))
     }
 
@@ -88,13 +90,16 @@ extension BlobStore {
         return try TierRow(row).state != .arriving
     }
 
-    /// Whether a blob's own file, or chunks of it, are in the tier alone: bytes at hand take its place sooner than they come back.
-    func isAway(_ id: BlobID) async throws(RegistryError) -> Bool {
-        guard let tiering, let location = try await location(of: id) else { return false }
+    /// Whether a blob's own file, or chunks of it, are in the tier alone, or it is an archive that was opened: bytes at hand take its place sooner
+    /// than they come back.
+    func isAway(_ id: BlobID, length: Int64) async throws(RegistryError) -> Bool {
+        guard tiering != nil || length >= options.archives.archiveBytesMin, let location = try await location(of: id) else { return false }
         switch location.place {
         case .segment: return false
-        case .ownFile: return tiering.isRemote(.ownFile(id))
+        case .ownFile: return tiering?.isRemote(.ownFile(id)) ?? false
         case .recipe:
+            if try await openedArchive(id, at: location) != nil { return true }
+            guard tiering != nil else { return false }
             return try await pool.run { [self] () throws(RegistryError) in try hasAwayChunks(id, at: location) }
         }
     }

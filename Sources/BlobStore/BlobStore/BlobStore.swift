@@ -44,6 +44,8 @@ public final class BlobStore: Sendable {
         public var isReadOnly = false
         /// Chunks kept in memory as they were read last.
         public var chunkCacheBytesMax = 8 << 20
+        /// Which archives may be opened.
+        public var archives = ArchiveLimits()
         public init() {}
     }
 
@@ -88,6 +90,9 @@ public final class BlobStore: Sendable {
     let uncut = UncutBlobs()
     let counters = Counters()
     let damaged = DamagedBlobs()
+    /// What was read since the last look for what was not.
+    let reads = ReadMarks()
+    let rebuilds = Rebuilds()
     let healer = Mutex<Healer?>(nil)
     /// Set once, by `attach`.
     let tieringBox = Mutex<Tiering?>(nil)
@@ -195,9 +200,10 @@ public final class BlobStore: Sendable {
         await leases.claim(id)
         defer { leases.unclaim(id) }
         if let placement = leases.join(id) { return try await secured(placement, arrival.digests, arrival.session) }
-        var isDamaged = false
+        var (isDamaged, isAway) = (false, false)
         do throws(RegistryError) {
-            if try await !isAway(id), let content = try await content(of: id, isKept: true) {
+            isAway = try await self.isAway(id, length: arrival.size)
+            if !isAway, let content = try await content(of: id, isKept: true) {
                 let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
                 return try await secured(placement, arrival.digests, arrival.session)
             }
@@ -206,7 +212,7 @@ public final class BlobStore: Sendable {
             log.error("a damaged blob is stored anew from an upload of the same bytes", metadata: ["blob": "\(id)", "error": "\(error)"])
             isDamaged = true
         }
-        let placement = try await newPlacement(id, arrival, replacing: isDamaged)
+        let placement = try await newPlacement(id, arrival, replacing: isDamaged || isAway)
         let held = leases.hold(placement)
         if held !== placement { abandon(placement) }
         return try await secured(held, arrival.digests, arrival.session)
@@ -263,6 +269,7 @@ public final class BlobStore: Sendable {
         verified.insert(placement.id)
         uncut.add(placement.id, length: placement.size, at: world.monotonicNanoseconds())
         damaged.clear(placement.id)
+        reads.mark(placement.id)
         switch placement.home {
         case .stored: break
         case .segment(let segment, _, _): segments.settle(segment)

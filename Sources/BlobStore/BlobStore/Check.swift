@@ -211,11 +211,15 @@ extension BlobStore {
     }
 
     /// Reads the blob once: its checksums and its SHA-256 must be right. Blocks.
-    /// - Parameter pause: called after each slice with its length.
+    /// - Parameters:
+    ///   - isRebuilding: an archive that was opened is made again; else its chunks are checked.
+    ///   - pause: called after each slice with its length.
     func verifyWhole(
-        _ id: BlobID, at location: BlobLocation, pause: (Int) throws(RegistryError) -> Void = { _ in }
+        _ id: BlobID, at location: BlobLocation, isRebuilding: Bool = true, pause: (Int) throws(RegistryError) -> Void = { _ in }
     ) throws(RegistryError) {
-        guard location.isWhole else { return try verifyChunks(id, at: location, isOnDiskOnly: true, pause: pause) }
+        guard location.isWhole else {
+            return try verifyChunks(id, at: location, isOnDiskOnly: true, isRebuilding: isRebuilding, pause: pause)
+        }
         let blob = try opened(id, at: location)
         var expected = BinaryReader(try checksums(of: id, blob))
         var hasher = MultiHasher(.sha256)

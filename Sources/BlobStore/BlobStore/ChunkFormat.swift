@@ -13,8 +13,8 @@ enum ChunkRecord {
     static let headBytes = 8
     private static let format: UInt8 = 1
 
-    static func encode(_ chunk: UnsafeRawBufferPointer) throws(RegistryError) -> ByteBuffer {
-        let compressed = try unsafe Zstd.compress(chunk)
+    static func encode(_ chunk: UnsafeRawBufferPointer, level: Int32 = Zstd.level) throws(RegistryError) -> ByteBuffer {
+        let compressed = try unsafe Zstd.compress(chunk, level: level)
         var buffer = ByteBuffer()
         buffer.reserveCapacity(headBytes + (compressed?.count ?? chunk.count))
         buffer.writeInteger(format)
@@ -42,16 +42,19 @@ enum ChunkRecord {
     }
 }
 
-/// Of which chunks a blob is made, in their order.
+/// Of which chunks a blob is made, in their order. Those of an archive that was opened make its opened form, of which it is made again.
 struct Recipe: Sendable {
     /// No profile makes longer ones.
     static let chunkBytesMax = 2 << 20
-    private static let format: UInt8 = 1
+    private static let (format, archiveFormat): (UInt8, UInt8) = (1, 2)
     private static let headBytes = 16
     private static let entryBytes = 36
 
     let profile: ChunkProfile
+    /// Of the blob.
     let length: Int64
+    /// nil: the chunks are the blob.
+    let archive: ArchiveForm?
     /// 32 bytes for each chunk.
     private let digests: [UInt8]
     /// Where each chunk ends in the blob.
@@ -59,12 +62,12 @@ struct Recipe: Sendable {
 
     struct Piece: Hashable, Sendable {
         let chunk: BlobID
-        /// In the blob.
+        /// In what the chunks make.
         let start: Int64
         let length: Int
     }
 
-    init(_ profile: ChunkProfile, _ chunks: some Collection<(id: BlobID, length: Int)>) {
+    init(_ profile: ChunkProfile, _ chunks: some Collection<(id: BlobID, length: Int)>, archive: ArchiveForm? = nil) {
         self.profile = profile
         var digests: [UInt8] = []
         var ends: [Int64] = []
@@ -74,12 +77,14 @@ struct Recipe: Sendable {
             end += Int64(chunk.length)
             ends.append(end)
         }
-        (self.digests, self.ends, length) = (digests, ends, end)
+        (self.digests, self.ends, self.archive, length) = (digests, ends, archive, archive?.length ?? end)
     }
 
     var count: Int { ends.count }
+    /// What the chunks make: the blob, or its opened form.
+    var chunkedBytes: Int64 { ends.last ?? 0 }
     /// In memory.
-    var bytes: Int { digests.count + ends.count * 8 }
+    var bytes: Int { digests.count + ends.count * 8 + (archive?.bytes ?? 0) }
 
     subscript(index: Int) -> Piece {
         guard let id = BlobID(bytes: digests[index * 32..<(index + 1) * 32]) else { preconditionFailure("a digest is 32 bytes") }
@@ -99,7 +104,7 @@ struct Recipe: Sendable {
         }
     }
 
-    /// The piece that holds the blob's byte at `offset`, which is inside.
+    /// The piece that holds the byte at `offset` of what the chunks make, which is inside.
     func index(at offset: Int64) -> Int {
         var (low, high) = (0, ends.count - 1)
         while low < high {
@@ -109,11 +114,13 @@ struct Recipe: Sendable {
         return low
     }
 
-    static func encodedBytes(count: Int) -> Int64 { Int64(headBytes + count * entryBytes) }
+    static func encodedBytes(count: Int, archive: ArchiveForm? = nil) -> Int64 {
+        Int64(headBytes + count * entryBytes) + (archive?.encodedBytes ?? 0)
+    }
 
     var encoded: [UInt8] {
-        var writer = BinaryWriter(reserving: Int(Recipe.encodedBytes(count: count)))
-        writer.write(Recipe.format)
+        var writer = BinaryWriter(reserving: Int(Recipe.encodedBytes(count: count, archive: archive)))
+        writer.write(archive == nil ? Recipe.format : Recipe.archiveFormat)
         writer.write(profile.rawValue)
         writer.write(raw: [0, 0])
         writer.write(UInt32(count))
@@ -122,19 +129,21 @@ struct Recipe: Sendable {
             writer.write(raw: digests[index * 32..<(index + 1) * 32])
             writer.write(UInt32(self[index].length))
         }
+        archive?.encode(to: &writer)
         return writer.bytes
     }
 
     /// - Throws: `corrupt` when it is none, or its chunks do not add up to its length.
     init(_ bytes: [UInt8]) throws(RegistryError) {
         var reader = BinaryReader(bytes)
-        guard try reader.readUInt8() == Recipe.format, let profile = ChunkProfile(rawValue: try reader.readUInt8()) else {
+        let format = try reader.readUInt8()
+        guard format == Recipe.format || format == Recipe.archiveFormat, let profile = ChunkProfile(rawValue: try reader.readUInt8()) else {
             throw BinaryReader.damaged
         }
         _ = try reader.readBytes(2)
         let count = Int(try reader.readUInt32())
         let length = try reader.readInt64()
-        guard count > 0, Int64(bytes.count) == Recipe.encodedBytes(count: count) else { throw BinaryReader.damaged }
+        guard count > 0, Int64(bytes.count) >= Recipe.encodedBytes(count: count) else { throw BinaryReader.damaged }
         var digests: [UInt8] = []
         digests.reserveCapacity(count * 32)
         var ends: [Int64] = []
@@ -147,7 +156,10 @@ struct Recipe: Sendable {
             end += Int64(chunk)
             ends.append(end)
         }
-        guard end == length else { throw BinaryReader.damaged }
+        archive = format == Recipe.archiveFormat ? try ArchiveForm(&reader) : nil
+        guard reader.remaining == 0, length == archive?.length ?? end, archive == nil || archive?.chunkedBytes == end else {
+            throw BinaryReader.damaged
+        }
         (self.profile, self.length, self.digests, self.ends) = (profile, length, digests, ends)
     }
 }
@@ -164,7 +176,10 @@ enum ChunkIndex {
     static func isSampled(_ id: BlobID) -> Bool { id.bytes[31] % kinshipEvery == 0 }
     static let kinshipEvery: UInt8 = 8
 
-    static let (chunk, note, kinship): (UInt8, UInt8, UInt8) = (1, 2, 3)
+    /// A blob that may be an archive -> when it was last read, or that it stays closed.
+    static func key(ofArchive id: BlobID) -> [UInt8] { [archive] + id.bytes }
+
+    static let (chunk, note, kinship, archive): (UInt8, UInt8, UInt8, UInt8) = (1, 2, 3, 4)
     private static let format: UInt8 = 1
 
     static func row(_ place: BlobLocation.RecordPlace) -> [UInt8] {

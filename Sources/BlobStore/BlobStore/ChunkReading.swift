@@ -6,7 +6,8 @@ import Synchronization
 // Reading blobs that lie in chunks. Every chunk is checked by its own SHA-256 whenever it is read from the disk, and the recipe by its record's
 // checksums; that the chunks of a recipe are the blob was proved when it was cut.
 
-/// A blob in chunks, with its recipe in memory. As long as one is alive, the chunks it names are not swept.
+/// A blob in chunks, with its recipe in memory. As long as one is alive, the chunks it names are not swept. What can be read of it is what the chunks
+/// make: of an archive that was opened nobody gets that (`ArchiveReading`).
 final class ChunkedBlob: StreamedBytes {
     let id: BlobID
     let recipe: Recipe
@@ -23,18 +24,7 @@ final class ChunkedBlob: StreamedBytes {
     func body(of range: Range<Int64>) -> Body { Body(length: range.upperBound - range.lowerBound, source: Pieces(of: self, range)) }
 
     func read(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws(RegistryError) -> Int {
-        var done = 0
-        while done < buffer.count, offset >= 0, offset + Int64(done) < size {
-            let (piece, skipped) = piece(at: offset + Int64(done))
-            let chunk = try read(piece)
-            let count = min(buffer.count - done, chunk.readableBytes - skipped)
-            chunk.withUnsafeReadableBytes { bytes in
-                let source = unsafe UnsafeRawBufferPointer(rebasing: bytes[skipped..<skipped + count])
-                unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + count]).copyMemory(from: source)
-            }
-            done += count
-        }
-        return done
+        try ChunkBytes(recipe) { piece throws(RegistryError) in try self.read(piece) }.read(at: offset, into: buffer)
     }
 
     fileprivate func piece(at offset: Int64) -> (Recipe.Piece, skipped: Int) {
@@ -75,6 +65,44 @@ final class ChunkedBlob: StreamedBytes {
             if !isStored { store.noteDamage(id, failure) }
             throw failure
         }
+    }
+}
+
+/// What the chunks of a recipe make, one behind the other. Remembers the chunks of the last two places it was read at.
+final class ChunkBytes: RandomAccessBytes {
+    typealias Read = @Sendable (Recipe.Piece) throws(RegistryError) -> ByteBuffer
+
+    private let recipe: Recipe
+    private let read: Read
+    private let latest = Mutex<[(id: BlobID, bytes: ByteBuffer)]>([])
+
+    /// - Parameter read: gives a chunk, checked.
+    init(_ recipe: Recipe, _ read: @escaping Read) { (self.recipe, self.read) = (recipe, read) }
+
+    var size: Int64 { recipe.chunkedBytes }
+
+    func read(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws(RegistryError) -> Int {
+        var done = 0
+        while done < buffer.count, offset >= 0, offset + Int64(done) < size {
+            let piece = recipe[recipe.index(at: offset + Int64(done))]
+            let skipped = Int(offset + Int64(done) - piece.start)
+            let chunk = try chunk(piece)
+            guard chunk.readableBytes == piece.length else { throw BinaryReader.damaged }
+            let count = min(buffer.count - done, chunk.readableBytes - skipped)
+            chunk.withUnsafeReadableBytes { bytes in
+                let source = unsafe UnsafeRawBufferPointer(rebasing: bytes[skipped..<skipped + count])
+                unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + count]).copyMemory(from: source)
+            }
+            done += count
+        }
+        return done
+    }
+
+    private func chunk(_ piece: Recipe.Piece) throws(RegistryError) -> ByteBuffer {
+        if let known = latest.withLock({ $0.first { $0.id == piece.chunk } }) { return known.bytes }
+        let bytes = try read(piece)
+        latest.withLock { $0 = [(piece.chunk, bytes)] + $0.prefix(1) }
+        return bytes
     }
 }
 
@@ -337,9 +365,11 @@ extension BlobStore {
     /// Reads every chunk, and the whole by its SHA-256. Blocks.
     /// - Parameters:
     ///   - isOnDiskOnly: chunks that only the tier has are passed over; the whole is not proved then.
+    ///   - isRebuilding: an archive that was opened is made again, which costs much; else its chunks are checked, each by itself.
     ///   - pause: called after each chunk with its length.
     func verifyChunks(
-        _ id: BlobID, at location: BlobLocation, isOnDiskOnly: Bool = false, pause: (Int) throws(RegistryError) -> Void = { _ in }
+        _ id: BlobID, at location: BlobLocation, isOnDiskOnly: Bool = false, isRebuilding: Bool = true,
+        pause: (Int) throws(RegistryError) -> Void = { _ in }
     ) throws(RegistryError) {
         guard let place = location.record else { preconditionFailure("a recipe lies in a segment") }
         let blob = ChunkedBlob(id, try readRecipe(id, at: place), of: self)
@@ -353,6 +383,12 @@ extension BlobStore {
             let chunk = try blob.read(blob.recipe[index], isStored: true)
             chunk.withUnsafeReadableBytes { unsafe hasher.update($0) }
             try pause(chunk.readableBytes)
+        }
+        guard blob.recipe.archive == nil else {
+            guard isWhole, isRebuilding else { return }
+            let made = try BlobStore.digest(of: blob.recipe, pause: pause) { piece throws(RegistryError) in try blob.read(piece, isStored: true) }
+            guard made == id else { throw BlobStore.corrupt(id, "what its chunks make is another archive") }
+            return
         }
         guard !isWhole || BlobID(hasher.finish()) == id else { throw BlobStore.corrupt(id, "its chunks are not what it was made of") }
     }

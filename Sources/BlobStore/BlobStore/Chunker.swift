@@ -194,9 +194,11 @@ extension BlobStore {
     func removeStaleNotes() async throws(RegistryError) {
         let stale = try await sweepPool.run { [index] () throws(RegistryError) in
             var stale: [[UInt8]] = []
-            try index.scan(.chunks, from: [ChunkIndex.note], upTo: [ChunkIndex.note + 1]) { key, _ throws(RegistryError) in
-                if try index.get(Array(key.dropFirst()), in: .blobLocations) == nil { stale.append(key) }
-                return stale.count < 100_000
+            for kind in [ChunkIndex.note, ChunkIndex.archive] {
+                try index.scan(.chunks, from: [kind], upTo: [kind + 1]) { key, _ throws(RegistryError) in
+                    if try index.get(Array(key.dropFirst()), in: .blobLocations) == nil { stale.append(key) }
+                    return stale.count < 100_000
+                }
             }
             try index.scan(.chunks, from: [ChunkIndex.kinship], upTo: [ChunkIndex.kinship + 1]) { key, row throws(RegistryError) in
                 let kin = try index.get(try ChunkIndex.kin(row).bytes, in: .blobLocations)

@@ -62,11 +62,21 @@ extension BlobStore {
             try await cutKin(kin, profile, pace)
             plan = try await self.plan(content, profile, pace)
         }
-        guard isForced || plan.isWorthIt(savingPercent: BlobStore.savedPercentMin) else {
-            return (try await keepWhole(id, profile, samples: plan.samples), false)
-        }
+        return try await keepOrWrite(id, content, plan, pace, isForced: isForced)
+    }
+
+    private func keepOrWrite(
+        _ id: BlobID, _ content: BlobContent, _ plan: CutPlan, _ pace: Pace, isForced: Bool
+    ) async throws(RegistryError) -> (Chunking, hadFile: Bool) {
+        guard isForced || plan.isWorthIt(savingPercent: BlobStore.savedPercentMin) else { return (try await keepWhole(id, plan), false) }
         try checkSpace(for: plan.estimatedBytes)
         return try await write(id, content, plan, pace, isForced: isForced)
+    }
+
+    /// The archive's opened form is kept in chunks instead of it, if that saves a tenth of the archive.
+    func keepOpened(_ id: BlobID, _ opened: OpenedArchive, _ pace: Pace) async throws(RegistryError) -> (Chunking, hadFile: Bool) {
+        let plan = try await plan(opened.content, .general, pace, archive: opened.form)
+        return try await keepOrWrite(id, opened.content, plan, pace, isForced: false)
     }
 
     private func cutKin(_ id: BlobID, _ profile: ChunkProfile, _ pace: Pace) async throws(RegistryError) {
@@ -77,6 +87,10 @@ extension BlobStore {
             guard error.code == .corrupt else { throw error }
             log.warning("a blob that another is like is damaged, and is not cut", metadata: ["blob": "\(id)", "error": "\(error)"])
         }
+    }
+
+    private func keepWhole(_ id: BlobID, _ plan: CutPlan) async throws(RegistryError) -> Chunking {
+        plan.archive == nil ? try await keepWhole(id, plan.profile, samples: plan.samples) : try await keepClosed(id)
     }
 
     private func keepWhole(_ id: BlobID, _ profile: ChunkProfile, samples: [BlobID]) async throws(RegistryError) -> Chunking {
@@ -92,7 +106,9 @@ extension BlobStore {
     /// Where the blob is cut, and what of it is there.
     struct CutPlan: Sendable {
         let profile: ChunkProfile
+        /// Of what is cut: the blob, or its opened form.
         let length: Int64
+        let archive: ArchiveForm?
         var chunks: [(id: BlobID, length: Int)] = []
         var known: Set<BlobID> = []
         var new: Set<BlobID> = []
@@ -111,16 +127,22 @@ extension BlobStore {
             return most.value * Int64(ChunkIndex.kinshipEvery) >= length / 100 * percentMin ? most.key : nil
         }
 
+        var blobBytes: Int64 { archive?.length ?? length }
+        var recipeBytes: Int64 { Recipe.encodedBytes(count: chunks.count, archive: archive) }
+        var level: Int32 { archive == nil ? Zstd.level : Zstd.slowLevel }
+
         var estimatedBytes: Int64 {
             let ratio = sampled == 0 ? 1 : Double(sampledStored) / Double(sampled)
-            return Int64(Double(newBytes) * ratio) + Recipe.encodedBytes(count: chunks.count) + Int64(new.count * RecordHeader.bytes)
+            return Int64(Double(newBytes) * ratio) + recipeBytes + Int64(new.count * RecordHeader.bytes)
         }
 
-        func isWorthIt(savingPercent: Int64) -> Bool { estimatedBytes <= length / 100 * (100 - savingPercent) }
+        func isWorthIt(savingPercent: Int64) -> Bool { estimatedBytes <= blobBytes / 100 * (100 - savingPercent) }
     }
 
-    private func plan(_ content: BlobContent, _ profile: ChunkProfile, _ pace: Pace) async throws(RegistryError) -> CutPlan {
-        var plan = CutPlan(profile: profile, length: content.length)
+    private func plan(
+        _ content: BlobContent, _ profile: ChunkProfile, _ pace: Pace, archive: ArchiveForm? = nil
+    ) async throws(RegistryError) -> CutPlan {
+        var plan = CutPlan(profile: profile, length: content.length, archive: archive)
         var done: Int64 = 0
         while done < content.length {
             try BlobStore.checkCancelled()
@@ -165,7 +187,7 @@ extension BlobStore {
         }
         if plan.new.count % BlobStore.sampleEvery == 0 {
             plan.sampled += Int64(chunk.count)
-            plan.sampledStored += Int64(try unsafe ChunkRecord.encode(chunk).readableBytes)
+            plan.sampledStored += Int64(try unsafe ChunkRecord.encode(chunk, level: plan.level).readableBytes)
         }
         plan.new.insert(id)
         plan.newBytes += Int64(chunk.count)
@@ -200,17 +222,17 @@ extension BlobStore {
                 guard wanted.isDisjoint(with: written.keys) else { throw BlobStore.corrupt(id, "its chunks do not read as they were written") }
             } while !wanted.isEmpty
             let bytes = written.values.reduce(0) { $0 + RecordHeader.footprint(length: $1.entry.length) }
-            let isWorthIt = bytes + Recipe.encodedBytes(count: plan.chunks.count) <= plan.length / 100 * (100 - BlobStore.savedPercentMin)
+            let isWorthIt = bytes + RecordHeader.footprint(length: plan.recipeBytes) <= plan.blobBytes / 100 * (100 - BlobStore.savedPercentMin)
             guard isForced || isWorthIt else {
                 for each in written.values { segments.discard(each.entry, in: each.segment) }
-                return (try await keepWhole(id, plan.profile, samples: plan.samples), false)
+                return (try await keepWhole(id, plan), false)
             }
             recipe = try await writeRecipe(id, plan, written)
         } catch {
             for each in written.values { segments.discard(each.entry, in: each.segment) }
             throw error
         }
-        return try await name(id, recipe, written, plan.length)
+        return try await name(id, recipe, written, plan.blobBytes)
     }
 
     /// Writes those of the chunks that are wanted. Whatever happens, `written` is what was.
@@ -232,7 +254,7 @@ extension BlobStore {
                     for chunk in plan.chunks[step.chunks] {
                         defer { at += chunk.length }
                         guard wanted.contains(chunk.id), !known.contains(chunk.id), more[chunk.id] == nil else { continue }
-                        more[chunk.id] = try append(chunk.id, bytes[at..<at + chunk.length])
+                        more[chunk.id] = try append(chunk.id, bytes[at..<at + chunk.length], level: plan.level)
                     }
                     for segment in Set(more.values.map { ObjectIdentifier($0.segment) }) {
                         try more.values.first { ObjectIdentifier($0.segment) == segment }?.segment.writeOut()
@@ -248,9 +270,9 @@ extension BlobStore {
         }
     }
 
-    private func append(_ id: BlobID, _ chunk: ArraySlice<UInt8>) throws(RegistryError) -> Written {
+    private func append(_ id: BlobID, _ chunk: ArraySlice<UInt8>, level: Int32) throws(RegistryError) -> Written {
         let record = try chunk.withUnsafeBytes { bytes in
-            Result { () throws(RegistryError) in try unsafe ChunkRecord.encode(bytes) }
+            Result { () throws(RegistryError) in try unsafe ChunkRecord.encode(bytes, level: level) }
         }.get()
         return try append(.chunk, id, record)
     }
@@ -315,6 +337,10 @@ extension BlobStore {
             unreadable.formUnion(found)
             await pace.pause(after: Int64(step.length), since: began)
         }
+        if unreadable.isEmpty, plan.archive != nil {
+            try await proveArchive(id, Recipe(plan.profile, plan.chunks, archive: plan.archive), places, pace)
+            return []
+        }
         guard !unreadable.isEmpty || BlobID(hasher.finish()) == id else { throw BlobStore.corrupt(id, "its chunks are not what it was made of") }
         return unreadable
     }
@@ -322,7 +348,7 @@ extension BlobStore {
     /// Everything is on disk afterwards.
     private func writeRecipe(_ id: BlobID, _ plan: CutPlan, _ written: [BlobID: Written]) async throws(RegistryError) -> Written {
         try await chunkPool.run { [self] () throws(RegistryError) in
-            let recipe = try append(.recipe, id, ByteBuffer(bytes: Recipe(plan.profile, plan.chunks).encoded))
+            let recipe = try append(.recipe, id, ByteBuffer(bytes: Recipe(plan.profile, plan.chunks, archive: plan.archive).encoded))
             do throws(RegistryError) {
                 var synced: Set<UInt64> = []
                 // Here, and not by the committer: nobody's upload waits for these bytes.
@@ -379,7 +405,7 @@ extension BlobStore {
     }
 
     /// The blob's row names its recipe. Who reads the file keeps its descriptor; whose staged bytes are in it keeps it for the sweep to remove.
-    private func removeOldFile(of id: BlobID) async throws(RegistryError) {
+    func removeOldFile(of id: BlobID) async throws(RegistryError) {
         guard leases.condemn(id) else { return }
         defer { leases.absolve(id) }
         try await chunkPool.run { [self] () throws(RegistryError) in

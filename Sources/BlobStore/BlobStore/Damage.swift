@@ -75,15 +75,7 @@ extension BlobStore {
             guard staged.id == id else {
                 throw RegistryError(.digestMismatch, subject: .blob(id.description), reason: "what was to heal it is \(staged.id)")
             }
-            // Another was quicker.
-            guard let row = staged.location.map({ LocationRow(key: $0.key, value: $0.value) }) else { return true }
-            let isMine = try await index.commit(files: staged.unsynced) { batch throws(RegistryError) in
-                guard try batch.get(row.key, in: .blobLocations) == location.encoded else { return false }
-                batch.put(row.key, row.value, in: .blobLocations)
-                return true
-            }
-            if isMine {
-                staged.didCommit()
+            if try await moveRow(of: id, from: location, to: staged) {
                 counters.blobHealed()
                 log.notice("a damaged blob was healed", metadata: ["blob": "\(id)"])
             }
@@ -92,6 +84,21 @@ extension BlobStore {
             log.warning("a damaged blob could not be healed", metadata: ["blob": "\(id)", "error": "\(error)"])
             return false
         }
+    }
+
+    /// The row tells where these bytes are, if it still tells the old place.
+    /// - Returns: false when another was quicker.
+    func moveRow(of id: BlobID, from location: BlobLocation, to staged: any StagedBytes) async throws(RegistryError) -> Bool {
+        guard let row = staged.location.map({ LocationRow(key: $0.key, value: $0.value) }) else { return false }
+        let used = ArchiveWatch.seen(world.now()).encoded
+        let isMine = try await index.commit(files: staged.unsynced) { batch throws(RegistryError) in
+            guard try batch.get(row.key, in: .blobLocations) == location.encoded else { return false }
+            batch.put(row.key, row.value, in: .blobLocations)
+            if try batch.get(ChunkIndex.key(ofArchive: id), in: .chunks) != nil { batch.put(ChunkIndex.key(ofArchive: id), used, in: .chunks) }
+            return true
+        }
+        if isMine { staged.didCommit() }
+        return isMine
     }
 
     private struct LocationRow: Sendable {

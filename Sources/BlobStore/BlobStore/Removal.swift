@@ -68,7 +68,9 @@ extension BlobStore {
 
     public func whereabouts(of id: BlobID) async throws(RegistryError) -> Whereabouts {
         let location = try await location(of: id)
-        return Whereabouts(length: location?.length, place: location?.words, isLeased: isLeased(id))
+        var place = location?.words
+        if let location, try await openedArchive(id, at: location) != nil { place = "opened, in \(location.words)" }
+        return Whereabouts(length: location?.length, place: place, isLeased: isLeased(id))
     }
 
     /// Removes those of the blobs whose rows `forget` deletes durably. `forget` asks the question it is given of each blob last of all, where the
@@ -88,7 +90,9 @@ extension BlobStore {
                 tally.removedBlobs += 1
                 tally.removedBytes += blob.length
                 recipes.forget(blob.id)
-                if blob.length >= ChunkProfile.general.blobBytesMin { mayHaveDeadChunks.store(true, ordering: .relaxed) }
+                if blob.length >= min(ChunkProfile.general.blobBytesMin, options.archives.archiveBytesMin) {
+                    mayHaveDeadChunks.store(true, ordering: .relaxed)
+                }
                 if blob.hasOwnFile { tally.freedBytes += try removeFile(of: blob.id) }
             }
             return tally

@@ -202,7 +202,7 @@ public final class Scrub: Sendable {
         do throws(RegistryError) {
             try await pool.run { () throws(RegistryError) in
                 var began = world.monotonicNanoseconds()
-                try blobs.verifyWhole(blob.id, at: blob.location) { count throws(RegistryError) in
+                try blobs.verifyWhole(blob.id, at: blob.location, isRebuilding: false) { count throws(RegistryError) in
                     if isOver.isSet { throw RegistryError(.unavailable, subject: .store, reason: "the scrub ends") }
                     if rate > 0 {
                         let wanted = UInt64(Double(count) / Double(rate) * 1e9)
@@ -244,7 +244,7 @@ public final class Scrub: Sendable {
 }
 
 /// Set once.
-private final class Flag: Sendable {
+final class Flag: Sendable {
     private let value = Atomic(false)
     var isSet: Bool { value.load(ordering: .relaxed) }
     func set() { value.store(true, ordering: .relaxed) }
