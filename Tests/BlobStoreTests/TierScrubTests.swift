@@ -213,6 +213,40 @@ import Testing
         #expect(Set(found.compactMap(\.blob)) == Set(blobs.map(\.id)))
     }
 
+    @Test("a blob in chunks that is damaged on the disk, in a chunk or in its recipe, is healed by the file of the tier", arguments: [true, false])
+    func chunksOnDisk(isRecipe: Bool) async throws {
+        var options = TieredFixture.options
+        options.segmentBytesMax = 1 << 20
+        let tiered = try await TieredFixture(keeping, store: options)
+        let bytes = Fixture.text(3_000_000, seed: 1)
+        let id = try await tiered.fixture.store(bytes)
+        guard case .cut = try await tiered.fixture.cut(id) else {
+            Issue.record("it was left whole")
+            return
+        }
+        try await tiered.settle()
+        let location = try #require(try await tiered.fixture.blobs.location(of: id))
+        let recipe = try tiered.fixture.blobs.chunked(id, at: location).recipe
+        let row = try #require(try tiered.fixture.index.get(ChunkIndex.key(ofChunk: recipe[0].chunk), in: .chunks))
+        let place = try #require(isRecipe ? location.record : try ChunkIndex.place(row))
+        let path = tiered.fixture.blobs.segments.path(place.segment)
+        try flip(path, at: place.offset + 100)
+        let scrub = try scrub(tiered.fixture.blobs)
+        try await scrub.pass()
+        #expect(scrub.totals.damaged == 1 && scrub.healedBlobs == 1)
+        #expect(await tiered.fixture.blobs.damagedBlobs() == [])
+        let alone = try tiered.fixture.reopened(options)
+        #expect(try await alone.checkBlobs(after: nil, limit: 100, reading: { _ in true }).findings == [])
+        #expect(try await tiered.fixture.read(id) == bytes)
+        // Damaged in both, it stays damaged, and is named.
+        try flip(path, at: place.offset + 100)
+        try flip(tiered.bucket.file("\(TierName.segment(place.segment))"), at: place.offset + 100)
+        try await scrub.pass()
+        #expect(scrub.healedBlobs == 1)
+        #expect(await tiered.fixture.blobs.damagedBlobs().map(\.blob) == [id])
+        #expect(scrub.damagedInTier == ["\(TierName.segment(place.segment))"])
+    }
+
     @Test("the rate is kept, and a reading that is cut off goes on at the file it was at")
     func rate() async throws {
         let (tiered, _) = try await away()

@@ -269,7 +269,7 @@ extension Tiering {
         }
     }
 
-    private func fetchChecked(_ name: Name, _ length: Int64, into file: OpenFile) async throws(RegistryError) {
+    func fetchChecked(_ name: Name, _ length: Int64, into file: OpenFile) async throws(RegistryError) {
         try await fetch(pieces(of: name, length), into: file)
         try await pool.run { () throws(RegistryError) in
             do throws(RegistryError) { _ = try Tiering.check(name, file) } catch {
