@@ -33,6 +33,7 @@ HARMLESS = {
     "dead own-file": "nothing points there",
     "upload hole": "a part that was not received: it will be, and is written over",
     "sst filter": "saves look-ups a block; one that cannot be read is passed over (RocksDB), and the block is read and checked",
+    "sst padding": "room in the footer that its two handles do not need",
     "LOG": "RocksDB's diary, for people",
     "LOG.old": "RocksDB's diary, for people",
     "OPTIONS": "RocksDB writes it for tools, and is opened by options of our own",

@@ -250,14 +250,17 @@ def index_kind(name):
 
 def table_spans(path, content):
     """A table of RocksDB: blocks of rows, filters, indexes and what describes them, footer; each block with 5 bytes behind it."""
-    meta = block_entries(content, *handle(content, len(content) - 52)[:2])
+    offset, size, after = handle(content, len(content) - 52)
+    meta = block_entries(content, offset, size)
+    # The footer has room for two handles of any length, and then version and magic number.
+    padding = handle(content, after)[2]
     at = handle(meta[b"rocksdb.properties"], 0)
     properties = block_entries(content, *at[:2])
     rows = varint(properties[b"rocksdb.data.size"], 0)[0]
     # The filter's own index comes last of it, with the 5 bytes behind it.
     filters = [handle(value, 0) for key, value in meta.items() if b"filter." in key]
-    bounds = [0, rows, max([rows] + [offset + size + 5 for offset, size, _ in filters]), at[0], len(content)]
-    kinds = ("rows", "filter", "index", "end")
+    bounds = [0, rows, max([rows] + [offset + size + 5 for offset, size, _ in filters]), at[0], padding, len(content) - 12, len(content)]
+    kinds = ("rows", "filter", "index", "end", "padding", "magic")
     return [Span(f"sst {kind}", path, start, end, place=path) for kind, start, end in zip(kinds, bounds, bounds[1:]) if end > start]
 
 
