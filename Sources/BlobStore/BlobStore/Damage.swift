@@ -66,7 +66,7 @@ extension BlobStore {
 
     /// - Returns: whether the blob is whole again, or its row is another one now.
     func heal(_ id: BlobID, at location: BlobLocation) async -> Bool {
-        if case .recipe = location.place { return await healChunks(id, at: location) }
+        if case .recipe = location.place, await healChunks(id, at: location) { return true }
         guard let healer = healer.withLock({ $0 }) else { return false }
         do throws(RegistryError) {
             guard let body = try await healer(LostBlob(blob: id, length: location.length, segment: location.record?.segment)) else { return false }

@@ -126,12 +126,13 @@ extension S3Client {
         _ name: String, _ upload: String, _ bytes: any RandomAccessBytes, _ partBytes: Int64
     ) async throws(RegistryError) -> [String] {
         let starts = Array(stride(from: Int64(0), to: bytes.size, by: Int64.Stride(partBytes)))
-        let results = await withTaskGroup(of: (Int, Result<String, RegistryError>).self) { group in
-            var results = [Result<String, RegistryError>?](repeating: nil, count: starts.count)
+        let (tags, failure) = await withTaskGroup(of: (Int, Result<String, RegistryError>).self) { group in
+            var tags = [String?](repeating: nil, count: starts.count)
             var next = 0
-            var hasFailed = false
+            // The first in time: those after it may only tell that they were broken off.
+            var failure: RegistryError?
             func addNext() {
-                guard next < starts.count, !hasFailed else { return }
+                guard next < starts.count, failure == nil else { return }
                 let (index, range) = (next, starts[next]..<min(starts[next] + partBytes, bytes.size))
                 next += 1
                 group.addTask {
@@ -142,22 +143,21 @@ extension S3Client {
             }
             for _ in 0..<options.partsAtOnce { addNext() }
             while let (index, result) = await group.next() {
-                results[index] = result
-                if case .failure = result {
-                    hasFailed = true
+                switch result {
+                case .success(let tag): tags[index] = tag
+                case .failure(let error):
+                    failure = failure ?? error
                     group.cancelAll()
                 }
                 addNext()
             }
-            return results
+            return (tags, failure)
         }
-        if let failed = results.compactMap(\.self).first(where: { if case .failure = $0 { true } else { false } }) { _ = try failed.get() }
-        var tags: [String] = []
-        for result in results {
-            guard let result else { preconditionFailure("each part has ended") }
-            tags.append(try result.get())
+        if let failure { throw failure }
+        return tags.map { tag in
+            guard let tag else { preconditionFailure("each part has ended") }
+            return tag
         }
-        return tags
     }
 
     private func putPart(
