@@ -29,6 +29,7 @@ HARMLESS = {
     "dead blob": "nothing points there",
     "dead chunk": "nothing points there",
     "dead recipe": "nothing points there",
+    "dead archive recipe": "nothing points there",
     "dead skip": "nothing points there",
     "dead own-file": "nothing points there",
     "upload hole": "a part that was not received: it will be, and is written over",

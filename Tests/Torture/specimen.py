@@ -215,7 +215,7 @@ class Specimen:
         for name in sorted(os.listdir(segments)):
             content = self.read("store", "segments", name)
             for kind, at, length, digest in records(content):
-                if kind == "recipe":
+                if kind.endswith("recipe"):
                     body = content[at + 64 : at + 64 + length]
                     count = struct.unpack_from(">I", body, 4)[0]
                     found[digest] = [body[16 + 36 * i : 48 + 36 * i].hex() for i in range(count)]
@@ -227,6 +227,8 @@ def records(content):
     at = 64
     while content[at : at + 4] == b"GRec":
         kind, length = RECORD_KINDS[content[at + 5]], struct.unpack_from(">q", content, at + 16)[0]
+        if kind == "recipe" and content[at + 64] == 2:
+            kind = "archive recipe"
         yield kind, at, length, content[at + 24 : at + 56].hex()
         at += footprint(length)
 
@@ -302,7 +304,8 @@ def segment_spans(path, content, living, recipes, by_chunk):
         end = at + footprint(length)
         table = at + 64 + length
         # A blob that is kept in chunks has no need of a whole record that was left of it.
-        blobs = {"blob": {digest} & living - recipes.keys(), "recipe": {digest} & living, "chunk": by_chunk.get(digest, set()) & living}.get(kind, set())
+        blobs = {"blob": {digest} & living - recipes.keys(), "recipe": {digest} & living, "archive recipe": {digest} & living,
+                 "chunk": by_chunk.get(digest, set()) & living}.get(kind, set())
         word = kind if blobs or kind == "index" else f"dead {kind}"
         found.append(Span(f"{word} header", path, at, at + 64, blobs, name))
         found.append(Span(f"{word} data", path, at + 64, table, blobs, name))
