@@ -1,3 +1,4 @@
+import CBlobStore
 import Core
 import Logging
 import NIOCore
@@ -36,6 +37,7 @@ extension BlobStore {
             let began = world.monotonicNanoseconds()
             let staging = try stage(expectedLength: location.length, digests: .sha256)
             try await rebuilds.pool.run { () throws(RegistryError) in
+                granary_give_way()
                 var rebuild = ArchiveRebuild(form, of: ChunkBytes(blob.recipe) { piece throws(RegistryError) in try blob.read(piece) })
                 try rebuild.run(form) { bytes throws(RegistryError) in try staging.write(ByteBuffer(bytes: bytes)) }
             }
@@ -93,7 +95,7 @@ final class Rebuilds: Sendable {
         var totals = RebuildTotals()
     }
 
-    /// Deflate takes a processor: readers of other blobs have the rest.
+    /// Deflate takes all of a processor that others leave it.
     let pool = BlockingPool(threads: 2, name: "rebuilds")
     private let state = Mutex(State())
 
