@@ -292,7 +292,8 @@ public final class BlobStore: Sendable {
             segments.discard(SegmentEntry(id: placement.id, offset: offset, length: placement.size), in: segment)
         case .ownFile(let own):
             tiering?.noteAbandoned(placement.id)
-            guard own.isLinked else { return }
+            // After a failed write of the index nobody knows whether the row will be there at the next start: the file stays, an orphan if not.
+            guard own.isLinked, !index.hasFailed else { return }
             do throws(RegistryError) {
                 // Unless memory alone knows that no row names the blob, the file stays: an orphan at worst, which the sweep finds.
                 if try index.getCached(placement.id.bytes, in: .blobLocations) == .absent { try own.unlink() }

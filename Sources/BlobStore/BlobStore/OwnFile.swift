@@ -52,7 +52,8 @@ final class TemporaryFile: Sendable {
 
     /// Unnamed in `directory`; named `name` where the file system knows no unnamed files.
     convenience init(in directory: BlobDirectory, named name: @autoclosure () -> String) throws(RegistryError) {
-        let descriptor = Glibc.open(directory.path, O_RDWR | Disk.unnamed | O_CLOEXEC, mode_t(0o600))
+        var descriptor: Int32
+        repeat { descriptor = Glibc.open(directory.path, O_RDWR | Disk.unnamed | O_CLOEXEC, mode_t(0o600)) } while descriptor < 0 && errno == EINTR
         if descriptor >= 0 {
             self.init(OpenFile(owning: descriptor), named: nil)
             return

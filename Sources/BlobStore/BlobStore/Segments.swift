@@ -119,8 +119,10 @@ final class Segments: Sendable {
     private func active(for purpose: Purpose) throws(RegistryError) -> Segment {
         try state.withLock { state throws(RegistryError) in
             if let segment = state.active[purpose], !segment.hasFailed { return segment }
-            let segment = try Segment(creating: state.nextNumber, in: directory, bytesMax: bytesMax, gauge: gauge, at: world.now())
+            // A number is tried once: what is left of a file that could not be made may be in the way.
+            let number = state.nextNumber
             state.nextNumber += 1
+            let segment = try Segment(creating: number, in: directory, bytesMax: bytesMax, gauge: gauge, at: world.now())
             state.active[purpose] = segment
             state.activeSince[purpose] = world.monotonicNanoseconds()
             state.unsealed.insert(segment.number)

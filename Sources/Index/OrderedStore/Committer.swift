@@ -35,6 +35,7 @@ final class Committer: Sendable {
         self.hasRoom = hasRoom
     }
 
+    var hasFailed: Bool { state.withLock { $0.poison != nil } }
     var metrics: OrderedStore.Metrics { state.withLock { $0.metrics } }
 
     func start(on database: Database) throws(RegistryError) {

@@ -112,6 +112,9 @@ public final class OrderedStore: OrderedRows, Sendable {
     /// The store as it is now, in a directory that does not exist yet, to be opened or copied; its files may be shared with the store's. Blocks.
     public func checkpoint(at path: String) throws(RegistryError) { try opened().checkpoint(at: path) }
 
+    /// A sync or a write failed: nothing is committed any more, and of what was being committed nobody knows whether it is on disk.
+    public var hasFailed: Bool { committer.hasFailed }
+
     public var metrics: Metrics {
         var metrics = committer.metrics
         metrics.liveBytes = database.withLock { $0 }?.property("rocksdb.estimate-live-data-size") ?? 0
