@@ -15,11 +15,16 @@ extension BlobStore {
         let isAdopted = try await tiering.open()
         tieringBox.withLock { $0 = tiering }
         heal { lost async throws(RegistryError) in try await tiering.body(of: lost) }
-        guard isAdopted else { return }
-        let count = try await rebuildLocations()
-        try await tiering.keepAdoptedMark()
-        try await tiering.findParts(of: self)
-        log.notice("the locations of what the tier has are known", metadata: ["blobs": "\(count)"])
+        if isAdopted {
+            let count = try await rebuildLocations()
+            try await tiering.keepAdoptedMark()
+            log.notice("the locations of what the tier has are known", metadata: ["blobs": "\(count)"])
+        }
+        guard try await tiering.owesParts() else { return }
+        do throws(RegistryError) { try await tiering.findParts(of: self) } catch {
+            guard !isAdopted, error.retryAfterSeconds != nil else { throw error }
+            log.error("the tier does not answer, and some small blobs are only there", metadata: ["error": "\(error)"])
+        }
     }
 
     /// Whether files of the store are in a tier, so that it must not be opened without.

@@ -176,6 +176,7 @@ extension Tiering {
                 log.notice("blobs of a segment that is lost are stored anew", metadata: ["segment": "\(segment)", "blobs": "\(count)"])
             }
         }
+        try await tookParts()
         state.withLock { $0.knowsParts = true }
     }
 

@@ -223,8 +223,26 @@ final class Tiering: Sendable {
     }
 
     /// The last step of taking a tier over: until then a restart begins again.
+    /// The locations are known but for those in parts, which is noted: should this start end before they are taken in, the next one does it.
     func keepAdoptedMark() async throws(RegistryError) {
+        try await pool.run { [partsNote] () throws(RegistryError) in
+            try Disk.synchronize(try Disk.open(partsNote, O_RDWR | O_CREAT))
+        }
         if let mark = try await readMark() { try await keepMark(mark) }
+    }
+
+    private var partsNote: String { directory + "/tier.parts" }
+
+    /// Whether blobs that the tier has in parts have to be taken in before anything is read.
+    func owesParts() async throws(RegistryError) -> Bool {
+        try await pool.run { [partsNote] () throws(RegistryError) in try Disk.openExisting(partsNote) != nil }
+    }
+
+    func tookParts() async throws(RegistryError) {
+        try await pool.run { [partsNote, directory] () throws(RegistryError) in
+            try Disk.remove(partsNote)
+            try Disk.synchronizeDirectory(directory)
+        }
     }
 
     private func keepMark(_ mark: [UInt8]) async throws(RegistryError) {
