@@ -22,11 +22,13 @@ def pump(source, sink, count):
                 break
     except OSError:
         pass
+    # Closed, too: a client whose bytes fill the buffer of an end that was only shut down would wait for ever.
     for end in (source, sink):
         try:
             end.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+        end.close()
 
 
 listener = socket.create_server(("127.0.0.1", 0))
