@@ -38,6 +38,8 @@ class Scenario:
     quiet_seconds = 0.1
     # Counts from the start of the server on.
     is_from_start = False
+    # Who reads has something written first, and is refused while that fails.
+    reads_write = False
     has_tier = False
 
     def __init__(self, seed):
@@ -205,6 +207,7 @@ class Archives(Scenario):
 
     settings = {"chunking": "false", "own_file_bytes_min": 1 << 20, "archive_cold_hours": 0, "archive_bytes_per_second_max": 0}
     quiet_seconds = 0.3
+    reads_write = True
 
     def __init__(self, seed):
         super().__init__(seed)
