@@ -116,7 +116,8 @@ public final class BlobStore: Sendable {
         if !options.isReadOnly { try BlobStore.makeDirectories(in: directory) }
         blobs = BlobDirectory(at: directory + "/blobs")
         segments = try Segments(
-            in: directory + "/segments", recovers: !options.isReadOnly, bytesMax: options.segmentBytesMax, gauge: gauge, world: world, log: log
+            in: directory + "/segments", recovers: !options.isReadOnly, bytesMax: options.segmentBytesMax, gauge: gauge, world: world, log: log,
+            areFatesKnown: { !store.hasFailed }
         ) { entry, segment throws(RegistryError) in
             try BlobStore.isNamed(entry, in: segment, by: store)
         }

@@ -31,12 +31,15 @@ final class Segments: Sendable {
     private let log: Logger
     /// Whether the index says that the record's content lies there: asked about records of an earlier run.
     private let isCommitted: @Sendable (SegmentEntry, _ segment: UInt64) throws(RegistryError) -> Bool
+    /// False once a write of the index has failed: what it was to name may be named at the next start, or not.
+    private let areFatesKnown: @Sendable () -> Bool
     private let state = Mutex(State())
 
     /// Recovers, unless it is told not to: goes on behind the last record of the newest segment, and seals older ones that were left unsealed, in
     /// the background.
     init(
         in directory: String, recovers: Bool, bytesMax: Int64, gauge: ByteGauge, world: World, log: Logger,
+        areFatesKnown: @escaping @Sendable () -> Bool,
         isCommitted: @escaping @Sendable (SegmentEntry, _ segment: UInt64) throws(RegistryError) -> Bool
     ) throws(RegistryError) {
         self.directory = directory
@@ -44,6 +47,7 @@ final class Segments: Sendable {
         self.gauge = gauge
         self.world = world
         self.log = log
+        self.areFatesKnown = areFatesKnown
         self.isCommitted = isCommitted
         let numbers = try Segments.numbers(in: directory)
         var unsealed: [Segment] = []
@@ -161,7 +165,9 @@ final class Segments: Sendable {
         if segment.settle() { sealLater(segment) }
     }
 
+    /// The record will not be named. While that is not known it stays, and its segment is not sealed in this run: the next start asks the index.
     func discard(_ entry: SegmentEntry, in segment: Segment) {
+        guard areFatesKnown() else { return }
         if segment.discard(entry) { sealLater(segment) }
     }
 
