@@ -28,7 +28,7 @@ public final class HTTPServer: Sendable {
     /// connection, and a slow client would keep them; and on a loopback or a fast network it is this end that sends, not whoever handles
     /// the acknowledgements.
     private static let unsentLimit = NIOBSDSocket.Option(rawValue: 25)
-    private static let unsentBytesMax = 1 << 20
+    private static let unsentBytesMax = 2 << 20
 
     public init(options: ServerOptions, responder: any Responder, world: World, log: Logger, metrics: Metrics) {
         shared = ServerContext(options: options, responder: responder, world: world, log: log, metrics: metrics)
