@@ -24,9 +24,8 @@ public final class HTTPServer: Sendable {
     private let shared: ServerContext
     private let state = Mutex(State())
 
-    /// `TCP_NOTSENT_LOWAT` (Linux, tcp(7)): a socket takes more only while less than this waits to be sent. The kernel would take megabytes for each
-    /// connection, and a slow client would keep them; and on a loopback or a fast network it is this end that sends, not whoever handles
-    /// the acknowledgements.
+    /// `TCP_NOTSENT_LOWAT` (Linux, tcp(7)): a socket takes more only while less than this waits to be sent, so that a slow client does not keep
+    /// all the kernel would take for it. Far less would give more to many large answers at once, and cost a single one (benchmarks/README.md).
     private static let unsentLimit = NIOBSDSocket.Option(rawValue: 25)
     private static let unsentBytesMax = 2 << 20
 
