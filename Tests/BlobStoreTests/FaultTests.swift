@@ -61,6 +61,24 @@ import Testing
         #expect(try await fixture.read(id) == bytes)
     }
 
+    @Test("what a failed write of the index may have named keeps its bytes: the next start may find the row", arguments: [300_000, 9 << 20])
+    func unknownFate(length: Int) async throws {
+        let fixture = try Fixture()
+        let bytes = pattern(length, seed: 5)
+        var staged: (any StagedBytes)? = try await fixture.stage(bytes)
+        let id = try #require(staged?.id)
+        let row = try #require(staged?.location)
+        for file in try #require(staged?.unsynced) { try file.synchronize() }
+        await #expect(throws: RegistryError.self) { try await fixture.index.commit(files: [BrokenFile()]) { _ in } }
+        staged = nil
+        fixture.blobs.segments.retire(.uploads)
+        // Whatever was to be sealed is sealed then.
+        try await fixture.blobs.segments.sealing.run {}
+        let later = try fixture.afterCrash()
+        try await later.index.commit { batch in batch.put(row.key, row.value, in: .blobLocations) }
+        #expect(try await later.read(id) == bytes)
+    }
+
     @Test("descriptors of files read lately are kept, the least lately used is closed, and an answer keeps its own") func openFiles() throws {
         let directory = try TemporaryDirectory()
         for number in 0..<4 { try Disk.write([UInt8(number)], to: try Disk.open(directory.file("\(number)"), O_RDWR | O_CREAT), at: 0) }
@@ -120,5 +138,11 @@ import Testing
             return await group.reduce(into: []) { $0.append($1) }
         }
         #expect(codes == [RegistryError.Code?](repeating: .corrupt, count: 50))
+    }
+}
+
+private final class BrokenFile: SyncableFile {
+    func synchronize() throws(RegistryError) {
+        throw RegistryError(.unavailable, subject: .store, reason: "the disk did not keep what was written")
     }
 }
