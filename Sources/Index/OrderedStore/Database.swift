@@ -305,16 +305,25 @@ final class Database: @unchecked Sendable {
             guard try body(key, value) else { return }
             if reverse { unsafe rocksdb_iter_prev(iterator) } else { unsafe rocksdb_iter_next(iterator) }
         }
-        var failure: UnsafeMutablePointer<CChar>?
-        unsafe rocksdb_iter_get_error(iterator, &failure)
-        if let failure = unsafe failure { throw Database.error(unsafe Database.take(failure), while: "reading rows") }
+        try Database.check(iterator)
     }
 
     /// Every row of every family, and with it the checksum of every block that rows are in.
     func readAll() throws(RegistryError) {
         for name in families.keys.sorted() {
-            try scan(OrderedStore.Family(name), from: [], upTo: nil, reverse: false) { _, _ in true }
+            let iterator: OpaquePointer = unsafe rocksdb_create_iterator_cf(handle, plainReads, columns(OrderedStore.Family(name)))
+            defer { unsafe rocksdb_iter_destroy(iterator) }
+            unsafe rocksdb_iter_seek_to_first(iterator)
+            while unsafe rocksdb_iter_valid(iterator) != 0 { unsafe rocksdb_iter_next(iterator) }
+            try Database.check(iterator)
         }
+    }
+
+    /// What ended an iterator, if it was not the last row.
+    private static func check(_ iterator: OpaquePointer) throws(RegistryError) {
+        var failure: UnsafeMutablePointer<CChar>?
+        unsafe rocksdb_iter_get_error(iterator, &failure)
+        if let failure = unsafe failure { throw Database.error(unsafe Database.take(failure), while: "reading rows") }
     }
 
     func takeSnapshot() -> OpaquePointer { unsafe rocksdb_create_snapshot(handle) }
@@ -396,6 +405,8 @@ final class Database: @unchecked Sendable {
         func free() { unsafe start.deallocate() }
     }
 
+    // Not inlined: where the copy is then not used, the optimizer of Swift 6.3 releases the array before it copies, which writes to freed memory.
+    @inline(never)
     private static func bytes(_ start: UnsafePointer<CChar>?, _ count: Int) -> [UInt8] {
         unsafe Array(UnsafeRawBufferPointer(start: start, count: count))
     }
