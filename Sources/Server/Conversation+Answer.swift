@@ -138,6 +138,9 @@ extension Conversation {
             exchange.files = FileCursor(extents, bytes)
             guard bytes.upperBound - bytes.lowerBound <= Conversation.inlineBytesMax else {
                 guard FileCursor.areWhole(extents) else { return giveUp("a stored file is shorter than it should be") }
+                if transport.isHTTP1, bytes.upperBound - bytes.lowerBound > Int64(UnsentLimit.bytesMin) {
+                    exchange.large = UnsentLimit.Answer(shared.largeAnswers)
+                }
                 watchAnswer()
                 return sendFiles()
             }
@@ -176,10 +179,11 @@ extension Conversation {
     func sendFiles() {
         guard let exchange, let context, exchange.answer == .sending, exchange.files != nil, !exchange.isWriting else { return }
         guard let slice = exchange.files?.next(upTo: transport.sliceBytesMax) else {
-            exchange.files = nil
+            (exchange.files, exchange.large) = (nil, nil)
             return end(exchange)
         }
         exchange.isWriting = true
+        if exchange.large != nil { limitUnsent() }
         let promise = context.eventLoop.makePromise(of: Void.self)
         let mine = NIOLoopBound((self, exchange), eventLoop: context.eventLoop)
         if transport.allowsSendfile {
@@ -195,6 +199,14 @@ extension Conversation {
             mine.eventLoop.execute { mine.value.0.sendFiles() }
         }
         context.flush()
+    }
+
+    private func limitUnsent() {
+        let limit = shared.largeAnswers.limit
+        guard limit != unsentLimit else { return }
+        unsentLimit = limit
+        // Only speed hangs on it.
+        try? context?.channel.syncOptions?.setOption(.tcpOption(UnsentLimit.option), value: limit)
     }
 
     private func sendRegion(_ slice: FileCursor.Slice, _ exchange: Exchange, _ context: ChannelHandlerContext, _ promise: EventLoopPromise<Void>) {

@@ -41,6 +41,8 @@ final class Conversation: ChannelDuplexHandler {
     var buffers: ReceiveBuffers?
     /// Likewise.
     var memory: AnswerMemory?
+    /// As the socket has it.
+    var unsentLimit = UnsentLimit.bytesMax
     /// Bytes the codec is looking at, for which no answer was remembered.
     var asked: (key: AnswerMemory.Key, bytes: ByteBuffer)?
 

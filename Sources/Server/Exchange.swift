@@ -38,6 +38,8 @@ final class Exchange {
     var failure: RegistryError?
     var task: Task<Void, Never>?
     var files: FileCursor?
+    /// While `files` are sent, if they are more than every socket may hold.
+    var large: UnsentLimit.Answer?
     /// A slice of a file is on its way.
     var isWriting = false
     /// A stream that waits for the socket to take more.

@@ -24,11 +24,6 @@ public final class HTTPServer: Sendable {
     private let shared: ServerContext
     private let state = Mutex(State())
 
-    /// `TCP_NOTSENT_LOWAT` (Linux, tcp(7)): a socket takes more only while less than this waits to be sent, so that a slow client does not keep
-    /// all the kernel would take for it. Far less would give more to many large answers at once, and cost a single one (benchmarks/README.md).
-    private static let unsentLimit = NIOBSDSocket.Option(rawValue: 25)
-    private static let unsentBytesMax = 2 << 20
-
     public init(options: ServerOptions, responder: any Responder, world: World, log: Logger, metrics: Metrics) {
         shared = ServerContext(options: options, responder: responder, world: world, log: log, metrics: metrics)
     }
@@ -44,7 +39,7 @@ public final class HTTPServer: Sendable {
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
-            .childChannelOption(.tcpOption(HTTPServer.unsentLimit), value: HTTPServer.unsentBytesMax)
+            .childChannelOption(.tcpOption(UnsentLimit.option), value: UnsentLimit.bytesMax)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { [self] channel in accepted(channel, tls) }

@@ -18,6 +18,7 @@ final class ServerContext: Sendable {
     let log: Logger
     let meters: ServerMeters
     let allowance: Allowance
+    let largeAnswers = UnsentLimit.Answers()
     private let date = Mutex<(second: Int64, text: String)>((.min, ""))
     private let draining = Atomic<Bool>(false)
     private let memories = Mutex<[ObjectIdentifier: NIOLoopBound<AnswerMemory>]>([:])

@@ -26,10 +26,10 @@ def missing():
     return None if compiler() else "there is no C compiler (cc, clang or gcc)"
 
 
-def build(folder):
-    """The library's path."""
-    library = os.path.join(folder, "shim.so")
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim.c")
+def build(folder, name="shim"):
+    """The path of the library that NAME.c makes."""
+    library = os.path.join(folder, f"{name}.so")
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.c")
     subprocess.run([compiler(), "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", library, source, "-ldl"], check=True)
     return library
 

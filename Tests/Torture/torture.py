@@ -21,6 +21,7 @@ import descriptors
 import faults
 import flips
 import full
+import heap
 import kills
 import ledger
 import race
@@ -30,6 +31,7 @@ from run import Run
 MODES = {
     "kills": kills, "kills-tier": kills.WithTier(), "cuts-ext4": cuts.Cuts("ext4"), "cuts-xfs": cuts.Cuts("xfs"), "flips": flips,
     "surgery": surgery, "race": race, "calls": calls, "clock": clock, "faults": faults, "full": full, "descriptors": descriptors,
+    "heap": heap,
 }
 
 
