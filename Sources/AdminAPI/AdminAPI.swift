@@ -52,7 +52,7 @@ extension AdminAPI: Responder {
     public func respond(to head: RequestHead, body: Body) async -> Response {
         do throws(RegistryError) {
             guard let (endpoint, match) = try find(head) else { return otherMethod(head) }
-            let caller = endpoint.access == .public ? .anonymous : try await registry.access.authenticate(.from(head.fields))
+            let caller = endpoint.access == .public ? .anonymous : try await registry.access.authenticate(.from(head.fields), for: Asked(head))
             // RFC 6585 section 3: the request must wait until the password was changed.
             if caller.mustChangePassword, endpoint.access != .passwordChange, endpoint.access != .public {
                 return try Response.json(

@@ -11,7 +11,8 @@ enum AuthEndpoints {
             call throws(RegistryError) in
             let login = try await call.decode(LoginRequest.self)
             return try answer(
-                try await call.access.login(username: login.username, password: login.password, requestID: call.head.requestID), call)
+                try await call.access.login(
+                    username: login.username, password: login.password, requestID: call.head.requestID, for: Asked(call.head)), call)
         },
         .raw(.post, "/api/v1/auth/refresh", "refresh_token", "auth", .public, request: .of(RefreshTokenRequest.self), reply: .of(LoginResponse.self))
         {

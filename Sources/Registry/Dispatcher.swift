@@ -81,7 +81,7 @@ extension Registry {
         let context = errorContext(of: target)
         do throws(RegistryError) {
             // Identity. A credential that is present but wrong is an error even where anonymous callers may read.
-            let caller = try await access.authenticate(Credentials.from(head.fields))
+            let caller = try await access.authenticate(Credentials.from(head.fields), for: Asked(head))
             if access.setupRequired { throw SetupLock.failure }
             try refuseForgery(head)
 

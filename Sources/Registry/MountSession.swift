@@ -44,14 +44,14 @@ struct MountSession: MountPort {
 
     func token(for scopes: [ResourceScope], login: (name: String, password: String)?) async throws(RegistryError) -> TokenGrant {
         var caller = authenticated
-        if let login { caller = try await registry.access.authenticate(.basic(user: login.name, password: login.password)) }
+        if let login { caller = try await registry.access.authenticate(.basic(user: login.name, password: login.password), for: Asked(head)) }
         let wanted = scopes.map { RegistryScope(name: $0.name, actions: $0.permissions) }
         let issued = try await registry.access.issueRegistryToken(for: caller, scopes: wanted)
         return TokenGrant(token: issued.token.revealed, expiresInSeconds: Int(issued.expiresIn), issued: registry.world.now())
     }
 
     func logIn(_ name: String, password: String, label: String) async throws(RegistryError) -> String {
-        let caller = try await registry.access.authenticate(.basic(user: name, password: password))
+        let caller = try await registry.access.authenticate(.basic(user: name, password: password), for: Asked(head))
         guard let account = caller.account, caller.actor.name == name else {
             throw RegistryError(.unauthenticated, subject: .account(name), reason: "these credentials are not those of \(name)")
         }

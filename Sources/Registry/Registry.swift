@@ -124,6 +124,12 @@ public final class Registry: Sendable {
     }
 }
 
+extension Asked {
+    public init(_ head: RequestHead) {
+        self.init(method: head.method.rawValue, target: head.target, peer: head.peer, requestID: head.requestID)
+    }
+}
+
 /// Who asks and under which request id: what every change is signed with.
 public struct RequestOrigin: Sendable {
     public let caller: Caller

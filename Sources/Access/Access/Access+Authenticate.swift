@@ -5,7 +5,13 @@ extension Access {
     /// Who presented these credentials. No credentials: `Caller.anonymous`.
     /// - Throws: `unauthenticated`, always in the same words, when what was presented does not hold: unknown, wrong, expired, revoked, or of
     ///   an account that was switched off.
-    public func authenticate(_ credentials: Credentials) async throws(RegistryError) -> Caller {
+    public func authenticate(_ credentials: Credentials, for asked: Asked? = nil) async throws(RegistryError) -> Caller {
+        var caller = try await identify(credentials)
+        caller.asked = asked
+        return caller
+    }
+
+    private func identify(_ credentials: Credentials) async throws(RegistryError) -> Caller {
         if let (caller, _) = try authenticateAtOnce(credentials) { return caller }
         guard let key = verified.key(for: credentials.presented) else { throw Access.badCredentials }
         switch credentials.presented {

@@ -19,7 +19,7 @@ extension Access {
     static let sessionsPerAccountMax = 64
 
     /// - Throws: `unauthenticated`, in the same words and after the same work for an unknown user, a wrong password and a disabled account.
-    public func login(username: String, password: String, requestID: String) async throws(RegistryError) -> Session {
+    public func login(username: String, password: String, requestID: String, for asked: Asked? = nil) async throws(RegistryError) -> Session {
         let password = Secret(password)
         guard let row = try await userRow(named: username) else {
             _ = try await hasher.verify(PasswordHasher.bounded(password), against: decoyHash)

@@ -34,6 +34,8 @@ public struct Caller: Sendable {
     /// What must still be there for the credential to hold.
     let root: CredentialRoot
     let expires: Timestamp?
+    /// What the caller came with; nil for who was made by hand or on the short road.
+    public internal(set) var asked: Asked?
 
     /// Nobody in particular.
     public static let anonymous = Caller(anonymousWith: nil)
@@ -68,6 +70,6 @@ extension Caller {
         Caller(
             actor: actor, isAdmin: false, scopes: scopes, tokenRepositories: tokenRepositories, mustChangePassword: mustChangePassword,
             credentialKind: .registryToken, ownerIsAdmin: ownerIsAdmin, grants: grants, registryScopes: registryScopes, root: root,
-            expires: min(expires, self.expires ?? expires))
+            expires: min(expires, self.expires ?? expires), asked: asked)
     }
 }

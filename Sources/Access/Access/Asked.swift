@@ -1,0 +1,16 @@
+/// What somebody asked for and from where, before anybody knows who it is: what guesses are counted by, and decisions are recorded with.
+public struct Asked: Sendable, Hashable {
+    public let method: String
+    /// Path and query as they came, secrets included: to be redacted before it is written anywhere.
+    public let target: String
+    /// The address the request came from, without the port; empty when nobody knows.
+    public let peer: String
+    public let requestID: String
+
+    public init(method: String, target: String, peer: String, requestID: String) {
+        self.method = method
+        self.target = target
+        self.peer = peer
+        self.requestID = requestID
+    }
+}
