@@ -5,6 +5,7 @@ public import BlobStore
 public import Catalog
 public import Core
 public import FrontendKit
+import HTTPTypes
 public import Logging
 public import Outbound
 
