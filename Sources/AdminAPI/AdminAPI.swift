@@ -32,7 +32,8 @@ public struct AdminAPI: Sendable {
         self.metrics = metrics
         self.options = options
         endpoints =
-            AuthEndpoints.table + UserEndpoints.table + PermissionEndpoints.table + RepositoryEndpoints.table + RemoteEndpoints.table
+            AuthEndpoints.table + UserEndpoints.table + GroupEndpoints.table + PermissionEndpoints.table + RepositoryEndpoints.table
+            + RemoteEndpoints.table
             + MemberEndpoints.table
             + ArtifactEndpoints.table
             + UploadEndpoints.table + PackageEndpoints.table + SigningEndpoints.table + SystemEndpoints.table + SweepEndpoints.table

@@ -11,9 +11,13 @@ enum PermissionEndpoints {
         .json(.get, "/api/v1/permissions", "list_permissions", "permissions", .admin, query: filters + PageWindow.parameters) {
             (call, _: Nothing) throws(RegistryError) -> PermissionListResponse in
             let window = try PageWindow(call.head.query)
-            let account = try call.head.query["principal_id"].map { text throws(RegistryError) in try id(text, "principal_id") }
-            let repository = try call.head.query["target_id"].map { text throws(RegistryError) in try id(text, "target_id") }
-            let grants = try await call.access.grants(of: account, on: repository)
+            let query = call.head.query
+            let holder = try query["principal_id"].map { text throws(RegistryError) in try id(text, "principal_id") }
+            let repository = try query["target_id"].map { text throws(RegistryError) in try id(text, "target_id") }
+            let grants = try await call.access.grants(on: repository).filter { grant in
+                (holder == nil || grant.principal.id == holder) && query["principal_type"].map { $0 == word(for: grant.principal) } ?? true
+                    && query["target_type"].map { $0 == "repository" } ?? true
+            }
             var items: [PermissionResponse] = []
             for grant in window.of(grants) { items.append(try await response(grant, call)) }
             return PermissionListResponse(items: items, pagination: window.pagination(total: grants.count))
@@ -29,7 +33,7 @@ enum PermissionEndpoints {
         .json(.put, "/api/v1/permissions/{id}", "update_permission", "permissions", .admin) {
             (call, request: CreatePermissionRequest) throws(RegistryError) -> PermissionResponse in
             let old = try await grant(call)
-            guard old.account.description == request.principal_id.lowercased(), old.repository.description == request.target_id.lowercased() else {
+            guard old.principal == (try principal(request)), old.repository.description == request.target_id.lowercased() else {
                 throw RegistryError(.invalid, subject: .field("principal_id"), reason: "a permission keeps its principal and target: create another")
             }
             return try await put(request, call)
@@ -44,9 +48,6 @@ enum PermissionEndpoints {
     private static let filters = ["principal_type", "principal_id", "target_type", "target_id"].map { Endpoint.Parameter(name: $0, type: "string") }
 
     private static func put(_ request: CreatePermissionRequest, _ call: Call) async throws(RegistryError) -> PermissionResponse {
-        guard request.principal_type == "user" else {
-            throw RegistryError(.invalid, subject: .field("principal_type"), reason: "this version grants to users only")
-        }
         guard request.target_type == "repository" else {
             throw RegistryError(.invalid, subject: .field("target_type"), reason: "this version grants on repositories only")
         }
@@ -58,9 +59,31 @@ enum PermissionEndpoints {
             actions.insert(action)
         }
         let grant = try await call.access.grant(
-            actions, on: try id(request.target_id, "target_id"), to: try id(request.principal_id, "principal_id"), by: call.caller.actor,
-            requestID: call.head.requestID)
+            actions, on: try id(request.target_id, "target_id"), to: try principal(request), by: call.caller.actor, requestID: call.head.requestID)
         return try await response(grant, call)
+    }
+
+    private static func principal(_ request: CreatePermissionRequest) throws(RegistryError) -> Principal {
+        let id = try id(request.principal_id, "principal_id")
+        switch request.principal_type {
+        case "user": return .account(id)
+        case "group": return .group(id)
+        default: throw RegistryError(.invalid, subject: .field("principal_type"), reason: "a permission is for a user or a group")
+        }
+    }
+
+    private static func word(for principal: Principal) -> String {
+        switch principal {
+        case .account: "user"
+        case .group: "group"
+        }
+    }
+
+    private static func name(of principal: Principal, _ call: Call) async throws(RegistryError) -> String? {
+        switch principal {
+        case .account(let id): try await call.access.user(id)?.username
+        case .group(let id): try await call.access.group(id)?.name
+        }
     }
 
     private static let words: [Permission: String] = [.read: "read", .write: "write", .delete: "delete", .admin: "admin"]
@@ -79,8 +102,8 @@ enum PermissionEndpoints {
 
     private static func response(_ grant: Grant, _ call: Call) async throws(RegistryError) -> PermissionResponse {
         PermissionResponse(
-            id: grant.id.description, principal_type: "user", principal_id: grant.account.description,
-            principal_name: try await call.access.user(grant.account)?.username, target_type: "repository", target_id: grant.repository.description,
+            id: grant.id.description, principal_type: word(for: grant.principal), principal_id: grant.principal.id.description,
+            principal_name: try await name(of: grant.principal, call), target_type: "repository", target_id: grant.repository.description,
             target_name: try await call.registry.catalog.repository(id: grant.repository)?.key.text,
             actions: grant.actions.sorted().compactMap { words[$0] }, created_at: grant.created.description, updated_at: grant.updated.description)
     }

@@ -80,7 +80,9 @@ extension Registry {
         let repository = try access.authorize(
             origin.caller, .admin, on: try await catalog.repository(key), scope: .deleteRepositories
         ).repository
-        let parts = try await leaving(repository.id).map { Change.Part.putRepository($0) }
+        let forgetting = try await access.forgetting(repository.id)
+        let parts = try await leaving(repository.id).map { Change.Part.putRepository($0) } + forgetting.parts
+        defer { access.forgot(forgetting) }
         try await catalog.apply(
             Change(
                 actor: origin.caller.actor, at: world.now(), requestID: origin.requestID, parts: parts + [.deleteRepository(repository.id)]))

@@ -42,9 +42,7 @@ final class AccountCatalog: Catalog {
             record.revision = state.head
             state.records[record.kind, default: [:]][record.id] = record
         case .deleteRecord(let kind, let id):
-            guard state.records[kind]?.removeValue(forKey: id) != nil else {
-                throw RegistryError(.notFound, subject: .store, reason: "no such record")
-            }
+            state.records[kind]?[id] = nil
         case .putRepository(let repository): state.repositories[repository.id] = repository
         default: throw unused
         }

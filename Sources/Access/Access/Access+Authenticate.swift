@@ -32,7 +32,7 @@ extension Access {
     /// Until when a credential proves its caller, with all that caller's rights: nothing of the account has changed since, and it has not expired.
     public struct Standing: Sendable {
         /// nil: nobody's.
-        fileprivate let epoch: Stamps.Mark?
+        fileprivate let epoch: VerifiedCache.Epoch?
         fileprivate let expires: Timestamp?
     }
 
@@ -149,7 +149,7 @@ extension Access {
             tokenRepositories: repositories,
             // A token is its own secret: a password that must change does not void it.
             mustChangePassword: row.user.mustChangePassword && kind != .apiToken,
-            credentialKind: kind, ownerIsAdmin: row.user.isAdmin, grants: try await grants(of: row.user.id), registryScopes: nil, root: root,
+            credentialKind: kind, ownerIsAdmin: row.user.isAdmin, holdings: try await holdings(of: row.user.id), registryScopes: nil, root: root,
             expires: expires)
     }
 }

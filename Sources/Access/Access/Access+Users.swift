@@ -69,7 +69,7 @@ extension Access {
         }.user
     }
 
-    /// Removes the account with its sessions, tokens and permissions.
+    /// Removes the account with its sessions, tokens, permissions and places in groups.
     /// - Throws: `notFound`; `conflict` when it would leave no active administrator.
     public func deleteUser(_ id: EntityID, by actor: Actor, requestID: String) async throws(RegistryError) {
         guard try await userRow(id) != nil else { throw Access.noSuchUser }
@@ -78,6 +78,7 @@ extension Access {
         for (kind, prefix) in [(Record.Kind.session, "\(id)/"), (.token, "\(id)/"), (.permission, "u/\(id)/")] {
             parts += try await records(kind, prefix: prefix).map { .deleteRecord(kind, id: $0.id) }
         }
+        for group in try await groups(of: id) { parts += Membership.removal(group, id) }
         try await commit(parts, of: [id], by: actor, requestID: requestID)
     }
 

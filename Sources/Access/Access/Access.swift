@@ -83,6 +83,7 @@ public final class Access: Sendable {
     public var guestAccess: Bool { options.guestAccess }
 
     /// Commits a change of accounts, and makes it count: what was remembered of them is forgotten before this returns.
+    /// - Parameter accounts: and groups, whose rows change.
     func commit(_ parts: [Change.Part], of accounts: [EntityID], by actor: Actor, requestID: String) async throws(RegistryError) {
         do {
             try await catalog.apply(Change(actor: actor, at: world.now(), requestID: requestID, parts: parts))

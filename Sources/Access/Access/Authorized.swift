@@ -111,7 +111,7 @@ extension Access {
 
     private func accountRights(of caller: Caller, on repository: Repository) -> Rights {
         if caller.ownerIsAdmin { return .all }
-        var rights = caller.grants[repository.id] ?? []
+        var rights = caller.holdings.rights(on: repository)
         if repository.isPublic, options.guestAccess || !caller.isAnonymous { rights.formUnion(.read) }
         return rights
     }

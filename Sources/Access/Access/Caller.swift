@@ -27,8 +27,8 @@ public struct Caller: Sendable {
 
     /// The account is an administrator's, whatever the credential covers.
     let ownerIsAdmin: Bool
-    /// What rows of permission give, already widened to what they imply.
-    let grants: [RepositoryID: Rights]
+    /// What rows of permission give.
+    let holdings: Holdings
     /// A registry token's own limits; nil for every other credential.
     let registryScopes: [RegistryScope]?
     /// What must still be there for the credential to hold.
@@ -61,7 +61,7 @@ extension Caller {
     init(anonymousWith registryScopes: [RegistryScope]?, expires: Timestamp? = nil) {
         self.init(
             actor: .anonymous, isAdmin: false, scopes: nil, tokenRepositories: nil, mustChangePassword: false,
-            credentialKind: registryScopes == nil ? .none : .registryToken, ownerIsAdmin: false, grants: [:], registryScopes: registryScopes,
+            credentialKind: registryScopes == nil ? .none : .registryToken, ownerIsAdmin: false, holdings: Holdings(), registryScopes: registryScopes,
             root: .none, expires: expires)
     }
 
@@ -69,7 +69,7 @@ extension Caller {
     func limited(to registryScopes: [RegistryScope], expires: Timestamp) -> Caller {
         Caller(
             actor: actor, isAdmin: false, scopes: scopes, tokenRepositories: tokenRepositories, mustChangePassword: mustChangePassword,
-            credentialKind: .registryToken, ownerIsAdmin: ownerIsAdmin, grants: grants, registryScopes: registryScopes, root: root,
+            credentialKind: .registryToken, ownerIsAdmin: ownerIsAdmin, holdings: holdings, registryScopes: registryScopes, root: root,
             expires: min(expires, self.expires ?? expires), asked: asked)
     }
 }

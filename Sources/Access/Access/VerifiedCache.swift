@@ -4,17 +4,24 @@ import Synchronization
 
 /// Remembers who a credential proved to be, so that a client pays for Argon2, the signature and the row reads once, not per request.
 ///
-/// Nothing in it outlives a change: every change to an account, its tokens, sessions or permissions advances the account's epoch after it is
-/// durable and before it is acknowledged, and an entry counts only while the epoch is the one that was read *before* the rows were.
+/// Nothing in it outlives a change: every change to an account, its tokens, sessions, groups or permissions advances the account's epoch, and every
+/// change to a group's permissions the group's, after it is durable and before it is acknowledged. An entry counts only while all these epochs are the
+/// ones that were read *before* the rows were.
 /// Keys are keyed hashes: a memory dump holds no credential.
 final class VerifiedCache: Sendable {
     struct Key: Hashable, Sendable {
         fileprivate let digest: SHA256Digest
     }
 
+    /// When what a caller is made of was read: the account's rows, and those of the groups it is in.
+    struct Epoch: Sendable {
+        fileprivate var account: Stamps.Mark
+        fileprivate var groups: [Stamps.Mark]
+    }
+
     private struct Entry {
         var caller: Caller
-        var epoch: Stamps.Mark
+        var epoch: Epoch
     }
 
     private struct State {
@@ -23,7 +30,7 @@ final class VerifiedCache: Sendable {
         var old: [Key: Entry] = [:]
     }
 
-    /// By account.
+    /// By account, and by group.
     private let epochs = Stamps(count: 1024)
     private let salt: [UInt8]
     private let generationMax: Int
@@ -55,28 +62,29 @@ final class VerifiedCache: Sendable {
     }
 
     /// With the epoch it counts in.
-    func caller(for key: Key, at now: Timestamp) -> (caller: Caller, epoch: Stamps.Mark)? {
+    func caller(for key: Key, at now: Timestamp) -> (caller: Caller, epoch: Epoch)? {
         state.withLock { state in
             let young = state.young[key]
-            guard let entry = young ?? state.old[key], epochs.holds(entry.epoch) else { return nil }
+            guard let entry = young ?? state.old[key], isCurrent(entry.epoch) else { return nil }
             if let expires = entry.caller.expires, now >= expires { return nil }
             if young == nil { insert(entry, for: key, into: &state) }
             return (entry.caller, entry.epoch)
         }
     }
 
-    /// To be read before the rows the caller is made from.
-    func epoch(of account: EntityID) -> Stamps.Mark { epochs.mark(account) }
+    /// Of an account or a group, to be read before the rows of it that the caller is made from.
+    func epoch(of id: EntityID) -> Stamps.Mark { epochs.mark(id) }
 
-    func isCurrent(_ epoch: Stamps.Mark) -> Bool { epochs.holds(epoch) }
+    func isCurrent(_ epoch: Epoch) -> Bool { epochs.holds(epoch.account) && epoch.groups.allSatisfy { epochs.holds($0) } }
 
-    func remember(_ caller: Caller, for key: Key, at epoch: Stamps.Mark) {
+    func remember(_ caller: Caller, for key: Key, at account: Stamps.Mark) {
         guard caller.account != nil else { return }
+        let epoch = Epoch(account: account, groups: caller.holdings.marks)
         state.withLock { state in insert(Entry(caller: caller, epoch: epoch), for: key, into: &state) }
     }
 
-    /// Everything remembered of the account is forgotten.
-    func advance(_ account: EntityID) { epochs.advance(account) }
+    /// Everything remembered of the account, or of the group's members, is forgotten.
+    func advance(_ id: EntityID) { epochs.advance(id) }
 
     private func insert(_ entry: Entry, for key: Key, into state: inout State) {
         if state.young.count >= generationMax {
