@@ -14,6 +14,7 @@ public struct AdminAPI: Sendable {
         /// Health routes name the parts they looked at.
         public var detailedHealth: Bool
         public var demoMode = false
+        public var limits = RequestLimits()
         public init(version: String, detailedHealth: Bool) {
             self.version = version
             self.detailedHealth = detailedHealth
@@ -25,12 +26,14 @@ public struct AdminAPI: Sendable {
     let metrics: Metrics
     let options: Options
     let endpoints: [Endpoint]
+    private let requests: RequestCounter
 
     public init(registry: Registry, counters: StorageCounters, metrics: Metrics, options: Options) {
         self.registry = registry
         self.counters = counters
         self.metrics = metrics
         self.options = options
+        requests = RequestCounter(options.limits, world: registry.world)
         endpoints =
             AuthEndpoints.table + UserEndpoints.table + GroupEndpoints.table + PermissionEndpoints.table + RepositoryEndpoints.table
             + RemoteEndpoints.table
@@ -53,7 +56,8 @@ extension AdminAPI: Responder {
     public func respond(to head: RequestHead, body: Body) async -> Response {
         do throws(RegistryError) {
             guard let (endpoint, match) = try find(head) else { return otherMethod(head) }
-            let caller = endpoint.access == .public ? .anonymous : try await registry.access.authenticate(.from(head.fields), for: Asked(head))
+            let caller = endpoint.access == .public ? .anonymous : try await caller(of: head)
+            let standing = try requests.count(endpoint.countedAs, caller, from: head.client)
             // RFC 6585 section 3: the request must wait until the password was changed.
             if caller.mustChangePassword, endpoint.access != .passwordChange, endpoint.access != .public {
                 return try Response.json(
@@ -67,9 +71,19 @@ extension AdminAPI: Responder {
             }
             if endpoint.access != .public { try registry.refuseForgery(head) }
             let call = Call(api: self, head: head, match: match, body: body, origin: RequestOrigin(caller: caller, requestID: head.requestID))
-            return try await endpoint.handle(call)
+            var response = try await endpoint.handle(call)
+            response.tell(standing)
+            return response
         } catch {
             return failure(error, for: head)
+        }
+    }
+
+    /// Credentials that do not hold count as a login: whatever they were, trying many is guessing.
+    private func caller(of head: RequestHead) async throws(RegistryError) -> Caller {
+        do throws(RegistryError) { return try await registry.access.authenticate(.from(head), for: Asked(head)) } catch {
+            if error.code == .unauthenticated { _ = try requests.count(.login, .anonymous, from: head.client) }
+            throw error
         }
     }
 

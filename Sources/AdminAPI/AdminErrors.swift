@@ -22,6 +22,7 @@ extension AdminAPI {
             response.fields[values: .wwwAuthenticate] = ["Basic realm=\"granary\", charset=\"UTF-8\"", "Bearer realm=\"granary\""]
         }
         if let seconds = failure.retryAfterSeconds { response.fields[.retryAfter] = String(seconds) }
+        if failure.code == .rateLimited { response.fields[.rateLimitRemaining] = "0" }
         response.failure = failure
         return response
     }

@@ -25,7 +25,7 @@ enum AuthEndpoints {
         .raw(.post, "/api/v1/auth/logout", "logout", "auth", .public) { call throws(RegistryError) in
             if let token = try await call.decode(RefreshTokenRequest.self).refresh_token ?? refreshCookie(call) {
                 try await call.access.logout(refreshToken: token, requestID: call.head.requestID)
-            } else if let caller = try? await call.access.authenticate(.from(call.head.fields)), !caller.isAnonymous {
+            } else if let caller = try? await call.access.authenticate(.from(call.head)), !caller.isAnonymous {
                 try await call.access.logout(caller, requestID: call.head.requestID)
             }
             var response = Response(.ok)

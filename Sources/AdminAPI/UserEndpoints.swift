@@ -127,7 +127,8 @@ enum UserEndpoints {
         guard let current = request.current_password else {
             throw RegistryError(.invalid, subject: .field("current_password"), reason: "the current password is needed")
         }
-        try await call.access.setPassword(of: id, current: current, new: request.new_password, by: call.caller.actor, requestID: call.head.requestID)
+        try await call.access.setPassword(
+            of: id, current: current, new: request.new_password, from: call.head.client, by: call.caller.actor, requestID: call.head.requestID)
         return Nothing()
     }
 

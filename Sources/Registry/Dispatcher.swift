@@ -81,7 +81,7 @@ extension Registry {
         let context = errorContext(of: target)
         do throws(RegistryError) {
             // Identity. A credential that is present but wrong is an error even where anonymous callers may read.
-            let caller = try await access.authenticate(Credentials.from(head.fields), for: Asked(head))
+            let caller = try await access.authenticate(Credentials.from(head), for: Asked(head))
             if access.setupRequired { throw SetupLock.failure }
             try refuseForgery(head)
 
@@ -165,7 +165,7 @@ extension Registry {
     /// A browser sends the session cookie by itself; only our own pages add a field of their own (OWASP, custom request headers).
     /// - Throws: `forbidden` for a change that was asked for with a cookie and without `X-Requested-With`.
     public func refuseForgery(_ head: RequestHead) throws(RegistryError) {
-        guard head.method != .get, head.method != .head, head.fields[.cookie] != nil, Credentials.from(head.fields).carrier == .cookie,
+        guard head.method != .get, head.method != .head, head.fields[.cookie] != nil, Credentials.from(head).carrier == .cookie,
             !head.fields.contains(where: { $0.name.canonicalName == "x-requested-with" })
         else { return }
         throw RegistryError(.forbidden, subject: .request, reason: "a change with a session cookie needs the field X-Requested-With")

@@ -17,7 +17,7 @@ extension Registry {
             case .found(let route, let match) = mount.routes.find(path.dropping(1), head.method, of: key), route.mayBeHot
         else { return nil }
         do throws(RegistryError) {
-            guard let (caller, standing) = try access.authenticateAtOnce(.from(head.fields)), case .found(let named) = hot.cachedRepository(key)
+            guard let (caller, standing) = try access.authenticateAtOnce(.from(head)), case .found(let named) = hot.cachedRepository(key)
             else {
                 return nil
             }

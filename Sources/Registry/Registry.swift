@@ -127,7 +127,7 @@ public final class Registry: Sendable {
 
 extension Asked {
     public init(_ head: RequestHead) {
-        self.init(method: head.method.rawValue, target: head.target, peer: head.peer, requestID: head.requestID)
+        self.init(method: head.method.rawValue, target: head.target, peer: head.client, requestID: head.requestID)
     }
 }
 

@@ -131,7 +131,9 @@ extension HTTPField.Name {
 
 extension Credentials {
     /// What the request carries, whichever of the carriers clients use.
-    public static func from(_ fields: HTTPFields) -> Credentials {
-        from(fields: { name in HTTPField.Name(name).map { fields[values: $0] } ?? [] }, allowCookie: true)
+    public static func from(_ head: RequestHead) -> Credentials {
+        var credentials = from(fields: { name in HTTPField.Name(name).map { head.fields[values: $0] } ?? [] }, allowCookie: true)
+        credentials.address = head.client
+        return credentials
     }
 }

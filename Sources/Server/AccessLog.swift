@@ -13,6 +13,8 @@ struct AccessLog: Sendable {
         var nanoseconds: UInt64
         var requestID: String
         var peer: String
+        /// Who asked, where that is another than the peer.
+        var client: String?
         /// The connection ended before the answer did.
         var wasCut: Bool
         var failure: RegistryError?
@@ -23,13 +25,13 @@ struct AccessLog: Sendable {
 
     func write(_ entry: Entry) {
         if isOn {
-            log.info(
-                "request",
-                metadata: [
-                    "method": "\(entry.method)", "target": "\(AccessLog.redacted(entry.target))", "status": "\(entry.status ?? 0)",
-                    "bytes": "\(entry.bytes)", "ms": "\(Double(entry.nanoseconds / 1000) / 1000)", "request": "\(entry.requestID)",
-                    "peer": "\(entry.peer)", "outcome": entry.wasCut ? "cut" : "complete",
-                ])
+            var metadata: Logger.Metadata = [
+                "method": "\(entry.method)", "target": "\(AccessLog.redacted(entry.target))", "status": "\(entry.status ?? 0)",
+                "bytes": "\(entry.bytes)", "ms": "\(Double(entry.nanoseconds / 1000) / 1000)", "request": "\(entry.requestID)",
+                "peer": "\(entry.peer)", "outcome": entry.wasCut ? "cut" : "complete",
+            ]
+            if let client = entry.client, client != entry.peer { metadata["client"] = "\(client)" }
+            log.info("request", metadata: metadata)
         }
         if let failure = entry.failure {
             let level: Logger.Level = failure.code.status >= 500 ? .error : .info

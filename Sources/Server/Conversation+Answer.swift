@@ -18,7 +18,7 @@ extension Conversation {
         let requestID = RequestID.choose(from: head.headers) ?? shared.newRequestID().description
         let reading: HeadReading
         do throws(HeadReading.Refusal) {
-            reading = try HeadReading(head, over: transport, peer: peer, options: shared.options, requestID: requestID)
+            reading = try HeadReading(head, over: transport, peer: peer, forwarded: forwarding, options: shared.options, requestID: requestID)
         } catch {
             return refuse(error, head: head, requestID: requestID)
         }
@@ -324,7 +324,7 @@ extension Conversation {
         shared.access.write(
             AccessLog.Entry(
                 method: exchange.method, target: exchange.target, status: exchange.status, bytes: exchange.bytesSent, nanoseconds: nanoseconds,
-                requestID: exchange.requestID, peer: peer, wasCut: wasCut, failure: exchange.failure))
+                requestID: exchange.requestID, peer: peer, client: exchange.request?.client, wasCut: wasCut, failure: exchange.failure))
     }
 }
 

@@ -20,6 +20,8 @@ final class Conversation: ChannelDuplexHandler {
     var exchange: Exchange?
     var clock = DeadlineClock()
     private(set) var peer = ""
+    /// Where the peer is a proxy whose word counts.
+    private(set) var forwarding: Forwarding?
 
     private var queue = CircularBuffer<HTTPServerRequestPart>(initialCapacity: 2)
     /// What the codec could not read; answered when all before it is.
@@ -56,6 +58,7 @@ final class Conversation: ChannelDuplexHandler {
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         peer = context.channel.remoteAddress?.ipAddress ?? ""
+        forwarding = shared.forwarding.trusts(peer) ? shared.forwarding : nil
         arm(.head, seconds: shared.options.headerSeconds)
     }
 

@@ -17,6 +17,8 @@ public final class HTTPServer: Sendable {
         var threads: MultiThreadedEventLoopGroup?
         var isStopping = false
         var connections: [ObjectIdentifier: any Channel] = [:]
+        /// How many of them an address has; loopback and trusted proxies are not counted.
+        var ofAddress: [IPAddress: Int] = [:]
         /// Resumed when the last connection is gone.
         var emptied: [CheckedContinuation<Void, Never>] = []
     }
@@ -102,8 +104,13 @@ public final class HTTPServer: Sendable {
         let shared = shared
         let meters = shared.meters
         let id = ObjectIdentifier(channel)
+        let address = shared.forwarding.counted(channel.remoteAddress?.ipAddress)
         let isWelcome = state.withLock { state in
             guard !state.isStopping, state.connections.count < shared.options.connectionsMax else { return false }
+            if let address {
+                guard state.ofAddress[address, default: 0] < shared.options.connectionsPerAddressMax else { return false }
+                state.ofAddress[address, default: 0] += 1
+            }
             state.connections[id] = channel
             return true
         }
@@ -116,6 +123,7 @@ public final class HTTPServer: Sendable {
             meters.connectionClosed()
             let emptied = state.withLock { state in
                 state.connections[id] = nil
+                if let address, let count = state.ofAddress[address] { state.ofAddress[address] = count > 1 ? count - 1 : nil }
                 defer { if state.connections.isEmpty { state.emptied = [] } }
                 return state.connections.isEmpty ? state.emptied : []
             }

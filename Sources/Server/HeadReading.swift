@@ -36,7 +36,7 @@ struct HeadReading {
     }
 
     init(
-        _ head: HTTPRequestHead, over transport: Transport, peer: String, options: ServerOptions, requestID: String
+        _ head: HTTPRequestHead, over transport: Transport, peer: String, forwarded: Forwarding? = nil, options: ServerOptions, requestID: String
     ) throws(Refusal) {
         guard head.headers.count <= options.headerFieldsMax else {
             throw Refusal(.requestHeaderFieldsTooLarge, "a request may have at most \(options.headerFieldsMax) header fields")
@@ -68,6 +68,10 @@ struct HeadReading {
                 method: method, target: target, fields: fields, requestID: requestID, peer: peer, isSecure: transport != .clear)
         } catch {
             throw Refusal(error)
+        }
+        if let forwarded {
+            request.client = forwarded.client(before: peer, head.headers)
+            request.isSecure = request.isSecure || forwarded.isSecure(head.headers)
         }
     }
 

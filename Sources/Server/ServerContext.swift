@@ -19,6 +19,7 @@ final class ServerContext: Sendable {
     let meters: ServerMeters
     let allowance: Allowance
     let largeAnswers = UnsentLimit.Answers()
+    let forwarding: Forwarding
     private let date = Mutex<(second: Int64, text: String)>((.min, ""))
     private let draining = Atomic<Bool>(false)
     private let memories = Mutex<[ObjectIdentifier: NIOLoopBound<AnswerMemory>]>([:])
@@ -29,6 +30,7 @@ final class ServerContext: Sendable {
         self.options = options
         self.responder = responder
         self.world = world
+        forwarding = Forwarding(trusting: options.trustedProxies)
         requestIDStart = world.random()
         self.log = log
         access = AccessLog(log: log, isOn: options.accessLog)

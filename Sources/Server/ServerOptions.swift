@@ -1,3 +1,5 @@
+public import Core
+
 /// Where the server listens and how much it puts up with.
 public struct ServerOptions: Sendable {
     public var host: String
@@ -26,6 +28,11 @@ public struct ServerOptions: Sendable {
     public var gracefulSeconds = 30.0
 
     public var connectionsMax = 10_000
+    /// Of these, from one address; loopback and trusted proxies may have them all. What is asked for over them is not counted: this is the cap of
+    /// the byte path.
+    public var connectionsPerAddressMax = 5_000
+    /// Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    public var trustedProxies: [CIDR] = []
     /// Slices of request bodies that were handed to consumers and not let go yet; beyond, further bodies wait unread.
     public var bodyBytesInFlightMax = 128 << 20
     /// An unread body of at most this many bytes is read and dropped after the answer, so that the connection stays usable.

@@ -1,3 +1,4 @@
+import AdminAPI
 import Core
 import Outbound
 import Yams
@@ -16,6 +17,11 @@ struct Configuration: Sendable {
     var refreshTokenDays: Int64 = 7
     var guestAccess = true
     var passwordLengthMin = 8
+    var lockoutFailures = 5
+    var lockoutMinutes: Int64 = 30
+    var trustedProxies: [CIDR] = []
+    var rateLimits = RequestLimits()
+    var rateLimitExempt: [String] = []
     var uploadBytesMax: Int64 = 10 << 30
     var tlsCertificate: String?
     var tlsKey: String?
@@ -24,6 +30,7 @@ struct Configuration: Sendable {
     var detailedHealth = false
     var eventLoopThreads = 0
     var connectionsMax = 10_000
+    var connectionsPerAddressMax = 5_000
     var gracefulSeconds: Int64 = 30
     var blockCacheBytes = 32 << 20
     var viewCacheBytes = 16 << 20

@@ -90,7 +90,7 @@ enum Running {
 
         let admin = AdminAPI(
             registry: registry, counters: counters, metrics: metrics,
-            options: .init(version: Build.version, detailedHealth: configuration.detailedHealth))
+            options: adminOptions(configuration))
         let responder = Dispatcher(registry: registry, mounted: admin.mounts)
         let server = HTTPServer(options: serverOptions(configuration), responder: responder, world: world, log: log, metrics: metrics)
         let port = try await server.start()
@@ -146,6 +146,16 @@ enum Running {
         options.refreshDays = configuration.refreshTokenDays
         options.guestAccess = configuration.guestAccess
         options.passwordLengthMin = configuration.passwordLengthMin
+        options.guessLimits = GuessLimits(
+            failuresMax: configuration.lockoutFailures, seconds: configuration.lockoutMinutes * 60,
+            failuresPerAddressMax: max(configuration.lockoutFailures, 50))
+        return options
+    }
+
+    private static func adminOptions(_ configuration: Configuration) -> AdminAPI.Options {
+        var options = AdminAPI.Options(version: Build.version, detailedHealth: configuration.detailedHealth)
+        options.limits = configuration.rateLimits
+        options.limits.exemptUsernames = Set(configuration.rateLimitExempt.map { $0.lowercased() })
         return options
     }
 
@@ -156,6 +166,8 @@ enum Running {
         }
         if configuration.eventLoopThreads > 0 { options.eventLoopThreads = configuration.eventLoopThreads }
         options.connectionsMax = min(configuration.connectionsMax, Descriptors.limit.map(connectionsMax(of:)) ?? .max)
+        options.connectionsPerAddressMax = configuration.connectionsPerAddressMax
+        options.trustedProxies = configuration.trustedProxies
         options.gracefulSeconds = Double(configuration.gracefulSeconds)
         options.accessLog = configuration.accessLog
         return options

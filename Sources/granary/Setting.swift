@@ -1,3 +1,5 @@
+import AdminAPI
+import Core
 import Outbound
 import Registry
 
@@ -76,26 +78,33 @@ struct Setting: Sendable {
             return !all.listenHost.isEmpty
         }, show: { $0.listenHost.contains(":") ? "[\($0.listenHost)]:\($0.listenPort)" : "\($0.listenHost):\($0.listenPort)" })
 
-    private static let allowedCIDRs = Setting(
-        name: "outbound_allowed_cidrs", environment: own("outbound_allowed_cidrs") + ["AK_SSRF_ALLOW_PRIVATE_CIDRS"],
-        accepts: "address ranges with commas between them, as 192.0.2.0/24", isSecret: false,
-        read: { value, all in
-            let words = value.split(separator: ",").map { $0.filter { $0 != " " } }
-            let ranges = words.compactMap { CIDR($0) }
-            guard ranges.count == words.count else { return false }
-            all.outboundAllowedCIDRs = ranges
-            return true
-        }, show: { $0.outboundAllowedCIDRs.map { "\($0.base)/\($0.prefix)" }.joined(separator: ",") })
+    private static func ranges(
+        _ name: String, _ also: [String] = [], at path: any WritableKeyPath<Configuration, [CIDR]> & Sendable
+    ) -> Setting {
+        Setting(
+            name: name, environment: own(name) + also, accepts: "address ranges with commas between them, as 192.0.2.0/24", isSecret: false,
+            read: { value, all in
+                let words = value.split(separator: ",").map { $0.filter { $0 != " " } }
+                let ranges = words.compactMap { CIDR($0) }
+                guard ranges.count == words.count else { return false }
+                all[keyPath: path] = ranges
+                return true
+            }, show: { $0[keyPath: path].map { "\($0.base)/\($0.prefix)" }.joined(separator: ",") })
+    }
 
-    private static let proxyExceptions = Setting(
-        name: "outbound_proxy_exceptions", environment: own("outbound_proxy_exceptions"), accepts: "hosts and domains with commas between them",
-        isSecret: false,
-        read: { value, all in
-            let hosts = value.split(separator: ",").map { $0.filter { $0 != " " } }
-            guard hosts.allSatisfy({ !$0.isEmpty && !$0.contains("/") }) else { return false }
-            all.outboundProxyExceptions = hosts
-            return true
-        }, show: { $0.outboundProxyExceptions.joined(separator: ",") })
+    private static func words(
+        _ name: String, _ also: [String] = [], accepts: String, at path: any WritableKeyPath<Configuration, [String]> & Sendable,
+        where isGood: @escaping @Sendable (String) -> Bool
+    ) -> Setting {
+        Setting(
+            name: name, environment: own(name) + also, accepts: accepts, isSecret: false,
+            read: { value, all in
+                let words = value.split(separator: ",").map { $0.filter { $0 != " " } }
+                guard words.allSatisfy({ !$0.isEmpty && isGood($0) }) else { return false }
+                all[keyPath: path] = words
+                return true
+            }, show: { $0[keyPath: path].joined(separator: ",") })
+    }
 
     static let all: [Setting] = [
         text("data", ["STORAGE_PATH"], at: \.data), listen, optional("port_file", at: \.portFile),
@@ -107,11 +116,22 @@ struct Setting: Sendable {
         number("refresh_token_days", ["JWT_REFRESH_TOKEN_EXPIRY_DAYS"], in: 1...365, at: \.refreshTokenDays),
         flag("guest_access", ["AK_GUEST_ACCESS_ENABLED"], at: \.guestAccess),
         number("password_length_min", ["PASSWORD_MIN_LENGTH"], in: 8...128, at: \.passwordLengthMin),
+        number("lockout_failures", ["ACCOUNT_LOCKOUT_THRESHOLD"], in: 1...1000, at: \.lockoutFailures),
+        number("lockout_minutes", ["ACCOUNT_LOCKOUT_DURATION_MINUTES"], in: 1...10_080, at: \.lockoutMinutes),
+        ranges("trusted_proxies", at: \.trustedProxies), flag("rate_limits", ["RATE_LIMIT_ENABLED"], at: \.rateLimits.isOn),
+        number("rate_limit_seconds", ["RATE_LIMIT_WINDOW_SECS"], in: 1...86_400, at: \.rateLimits.windowSeconds),
+        number("rate_limit_requests", ["RATE_LIMIT_API_PER_MIN"], in: 1...1_000_000_000, at: \.rateLimits.requestsMax),
+        number("rate_limit_logins", ["RATE_LIMIT_AUTH_PER_MIN"], in: 1...1_000_000_000, at: \.rateLimits.loginsMax),
+        words("rate_limit_exempt_usernames", ["RATE_LIMIT_EXEMPT_USERNAMES"], accepts: "user names with commas between them", at: \.rateLimitExempt) {
+            _ in true
+        },
+        ranges("rate_limit_exempt_cidrs", ["RATE_LIMIT_TRUSTED_CIDRS"], at: \.rateLimits.exemptCIDRs),
         number("upload_bytes_max", ["MAX_UPLOAD_SIZE"], in: 0...Int64.max, at: \.uploadBytesMax), optional("tls_certificate", at: \.tlsCertificate),
         optional("tls_key", at: \.tlsKey),
         text("log_level", ["LOG_LEVEL"], oneOf: ["trace", "debug", "info", "notice", "warning", "error", "critical"], at: \.logLevel),
         flag("access_log", at: \.accessLog), flag("detailed_health", ["EXPOSE_DETAILED_HEALTH"], at: \.detailedHealth),
         number("event_loop_threads", in: 0...256, at: \.eventLoopThreads), number("connections_max", in: 1...1_000_000, at: \.connectionsMax),
+        number("connections_per_address_max", in: 1...1_000_000, at: \.connectionsPerAddressMax),
         number("graceful_seconds", in: 0...3600, at: \.gracefulSeconds), number("block_cache_bytes", in: 1 << 20...1 << 40, at: \.blockCacheBytes),
         number("view_cache_bytes", in: 1 << 20...1 << 40, at: \.viewCacheBytes),
         number("own_file_bytes_min", in: 1 << 20...1 << 28, at: \.ownFileBytesMin),
@@ -153,7 +173,11 @@ struct Setting: Sendable {
         flag("presigned_downloads", ["PRESIGNED_DOWNLOADS_ENABLED"], at: \.presignedDownloads),
         number("presigned_downloads_seconds", ["PRESIGNED_DOWNLOADS_EXPIRY_SECS"], in: 1...3600, at: \.presignedDownloadsSeconds),
         optional("outbound_ca_file", ["CUSTOM_CA_CERT_PATH"], at: \.outboundCAFile),
-        optional("outbound_proxy", at: \.outboundProxy), proxyExceptions, allowedCIDRs,
+        optional("outbound_proxy", at: \.outboundProxy),
+        words("outbound_proxy_exceptions", accepts: "hosts and domains with commas between them", at: \.outboundProxyExceptions) {
+            !$0.contains("/")
+        },
+        ranges("outbound_allowed_cidrs", ["AK_SSRF_ALLOW_PRIVATE_CIDRS"], at: \.outboundAllowedCIDRs),
     ]
 
     /// Names that are ours without being settings: the set-up scripts read them.
@@ -168,10 +192,11 @@ struct Setting: Sendable {
         "SSO_ENCRYPTION_KEY", "AK_WEBHOOK_SECRET_KEY", "WEBHOOKS_V2_PRODUCER_ENABLED", "PEER_INSTANCE_NAME", "PEER_PUBLIC_ENDPOINT", "PEER_API_KEY",
         "TRIVY_URL", "OPENSCAP_URL", "OPENSEARCH_URL", "DEPENDENCY_TRACK_URL", "DEPENDENCY_TRACK_ENABLED", "PLUGINS_DIR", "PLUGINS_REQUIRE_SIGNED",
         "PLUGINS_TRUSTED_PUBKEY", "GC_SCHEDULE", "BLOB_GC_ENABLED", "LIFECYCLE_CHECK_INTERVAL_SECS", "UPSTREAM_ALLOW_PRIVATE_IPS",
-        "AK_DEFAULT_DOCKER_MIRROR_REPO", "AK_ENFORCE_HTTPS",
+        "AK_DEFAULT_DOCKER_MIRROR_REPO", "AK_ENFORCE_HTTPS", "RATE_LIMIT_SEARCH_PER_MIN", "RATE_LIMIT_PRESIGN_PER_MIN",
+        "RATE_LIMIT_LOGIN_PER_WINDOW", "RATE_LIMIT_LOGIN_WINDOW_SECS",
     ]
     static let unbuiltPrefixes = [
-        "GCS_", "AZURE_STORAGE_", "RATE_LIMIT_", "ACCOUNT_LOCKOUT_",
+        "GCS_", "AZURE_STORAGE_",
         "PASSWORD_REQUIRE_", "PASSWORD_HISTORY_", "PASSWORD_EXPIRY_", "OIDC_", "LDAP_", "SAML_", "SMTP_", "BACKUP_S3_",
     ]
 }

@@ -51,21 +51,23 @@ extension House {
     /// One request; the whole answer. A target that cannot be read is answered as the server answers it.
     @discardableResult
     public func send(
-        _ method: HTTPRequest.Method, _ target: String, as who: Credential = .admin, _ more: [(String, String)] = [], body: [UInt8] = []
+        _ method: HTTPRequest.Method, _ target: String, as who: Credential = .admin, _ more: [(String, String)] = [], body: [UInt8] = [],
+        from client: String = "127.0.0.1"
     ) async -> Answer {
-        await send(method, target, as: who, more, streaming: Body(ByteBuffer(bytes: body)))
+        await send(method, target, as: who, more, streaming: Body(ByteBuffer(bytes: body)), from: client)
     }
 
     @discardableResult
     public func send(
-        _ method: HTTPRequest.Method, _ target: String, as who: Credential = .admin, _ more: [(String, String)] = [], streaming body: Body
+        _ method: HTTPRequest.Method, _ target: String, as who: Credential = .admin, _ more: [(String, String)] = [], streaming body: Body,
+        from client: String = "127.0.0.1"
     ) async -> Answer {
         var fields = HTTPFields()
         for (name, value) in who.fields + more {
             if let name = HTTPField.Name(name) { fields.append(HTTPField(name: name, value: value)) }
         }
         do throws(RegistryError) {
-            let head = try RequestHead(method: method, target: target, fields: fields, requestID: "test", peer: "127.0.0.1", isSecure: false)
+            let head = try RequestHead(method: method, target: target, fields: fields, requestID: "test", peer: client, isSecure: false)
             // As the server asks: what was answered before and still holds, then what memory can answer.
             let request = "\(method) \(target) \(who.fields + more)"
             if let known = remembered.withLock({ $0[request] }), known.currency?.holds() == true {
@@ -84,8 +86,10 @@ extension House {
 
     /// The same with a JSON body.
     @discardableResult
-    public func send(_ method: HTTPRequest.Method, _ target: String, as who: Credential = .admin, json: JSON) async -> Answer {
-        await send(method, target, as: who, [("Content-Type", "application/json")], body: json.encoded())
+    public func send(
+        _ method: HTTPRequest.Method, _ target: String, as who: Credential = .admin, json: JSON, from client: String = "127.0.0.1"
+    ) async -> Answer {
+        await send(method, target, as: who, [("Content-Type", "application/json")], body: json.encoded(), from: client)
     }
 
     private func answer(_ response: Response) async -> Answer {

@@ -1,5 +1,5 @@
 public import Access
-import AdminAPI
+public import AdminAPI
 import BlobStore
 import BuiltIn
 public import Catalog
@@ -21,6 +21,12 @@ public final class House: Sendable {
     public struct Options: Sendable {
         public var adminPassword: String? = House.password
         public var guestAccess = true
+        /// Of the control plane's requests; the clock of a test stands still, so they are off unless they are the test.
+        public var limits: RequestLimits = {
+            var limits = RequestLimits()
+            limits.isOn = false
+            return limits
+        }()
         public var uploadBytesMax: Int64 = 64 << 20
         public var viewCacheBytes = 4 << 20
         /// Of the blob store: small ones make small worlds have many segments and files.
@@ -104,8 +110,9 @@ public final class House: Sendable {
             log: log)
         counters = StorageCounters(catalog: catalog)
         try await counters.load()
-        let admin = AdminAPI(
-            registry: registry, counters: counters, metrics: Metrics(), options: .init(version: "test", detailedHealth: false))
+        var rest = AdminAPI.Options(version: "test", detailedHealth: false)
+        rest.limits = options.limits
+        let admin = AdminAPI(registry: registry, counters: counters, metrics: Metrics(), options: rest)
         responder = Dispatcher(registry: registry, mounted: admin.mounts)
         openAPI = admin.openAPIDocument
     }

@@ -4,8 +4,10 @@ public import Core
 extension Access {
     /// Who presented these credentials. No credentials: `Caller.anonymous`.
     /// - Throws: `unauthenticated`, always in the same words, when what was presented does not hold: unknown, wrong, expired, revoked, or of
-    ///   an account that was switched off.
+    ///   an account that was switched off; `rateLimited` when too many passwords were guessed from where it came.
     public func authenticate(_ credentials: Credentials, for asked: Asked? = nil) async throws(RegistryError) -> Caller {
+        var credentials = credentials
+        if credentials.address.isEmpty, let asked { credentials.address = asked.peer }
         var caller = try await identify(credentials)
         caller.asked = asked
         return caller
@@ -18,15 +20,28 @@ extension Access {
         case .none: return .anonymous
         case .malformed: throw Access.badCredentials
         case .token(let token): return try await authenticate(token: token, key: key)
-        case .password(let user, let password): return try await authenticate(username: user, password: password, key: key)
+        case .password(let user, let password):
+            let proven = try await prove(user, password, from: credentials.address)
+            let caller = try await caller(for: proven.row, kind: .password, root: .password(epoch: proven.row.credentialEpoch))
+            verified.remember(caller, for: key, at: proven.epoch)
+            return caller
         }
     }
 
     /// The same without waiting, for an event loop, and how long it is true: nil when it would take a row or a hash to know.
     public func authenticateAtOnce(_ credentials: Credentials) throws(RegistryError) -> (caller: Caller, standing: Standing)? {
-        if case .none = credentials.presented { return (.anonymous, Standing(epoch: nil, expires: nil)) }
+        if case .none = credentials.presented { return (.anonymous, Standing(epoch: nil, expires: nil, isGuessable: false)) }
         guard let key = verified.key(for: credentials.presented) else { throw Access.badCredentials }
-        return verified.caller(for: key, at: world.now()).map { ($0.caller, Standing(epoch: $0.epoch, expires: $0.caller.expires)) }
+        let now = world.now()
+        var isGuessable = false
+        if case .password(let user, _) = credentials.presented {
+            isGuessable = true
+            // Right or not: an address that guessed too often must not learn what others have proved.
+            if guesses.mayRefuse(at: now) { try guesses.check(user, from: credentials.address, at: now) }
+        }
+        return verified.caller(for: key, at: now).map {
+            ($0.caller, Standing(epoch: $0.epoch, expires: $0.caller.expires, isGuessable: isGuessable))
+        }
     }
 
     /// Until when a credential proves its caller, with all that caller's rights: nothing of the account has changed since, and it has not expired.
@@ -34,39 +49,18 @@ extension Access {
         /// nil: nobody's.
         fileprivate let epoch: VerifiedCache.Epoch?
         fileprivate let expires: Timestamp?
+        /// A password: while addresses are refused, who sends it has to be asked for.
+        fileprivate let isGuessable: Bool
     }
 
     public func isCurrent(_ standing: Standing) -> Bool {
         guard let epoch = standing.epoch else { return true }
-        guard verified.isCurrent(epoch) else { return false }
+        guard verified.isCurrent(epoch), !(standing.isGuessable && guesses.mayRefuse(at: world.now())) else { return false }
         return standing.expires.map { world.now() < $0 } ?? true
     }
 
     static var badCredentials: RegistryError {
         RegistryError(.unauthenticated, subject: .request, reason: "the credentials are not valid")
-    }
-
-    // MARK: Passwords
-
-    private func authenticate(username: String, password: Secret, key: VerifiedCache.Key) async throws(RegistryError) -> Caller {
-        // The epoch must be read before the rows, and the account is known only after one: read the row again under its epoch.
-        guard let id = try await userRow(named: username)?.user.id else {
-            _ = try await hasher.verify(PasswordHasher.bounded(password), against: decoyHash)
-            throw Access.badCredentials
-        }
-        let epoch = verified.epoch(of: id)
-        guard let row = try await userRow(id) else { throw Access.badCredentials }
-        try await check(password, of: row)
-        let caller = try await caller(for: row, kind: .password, root: .password(epoch: row.credentialEpoch))
-        verified.remember(caller, for: key, at: epoch)
-        return caller
-    }
-
-    /// - Throws: `unauthenticated` unless it is the password of an account that is switched on.
-    func check(_ password: Secret, of row: UserRow) async throws(RegistryError) {
-        let holds = try await hasher.verify(PasswordHasher.bounded(password), against: row.passwordHash ?? decoyHash)
-        // The hash comes first in every case, so that time tells nothing about the account.
-        guard holds, row.passwordHash != nil, row.user.isActive else { throw Access.badCredentials }
     }
 
     // MARK: Tokens

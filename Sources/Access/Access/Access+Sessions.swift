@@ -18,15 +18,10 @@ extension Access {
     /// Sessions one account may have open; the oldest make room.
     static let sessionsPerAccountMax = 64
 
-    /// - Throws: `unauthenticated`, in the same words and after the same work for an unknown user, a wrong password and a disabled account.
+    /// - Throws: `unauthenticated`, in the same words and after the same work for an unknown user, a wrong password and a disabled account;
+    ///   `rateLimited` after too many of those from where it was asked.
     public func login(username: String, password: String, requestID: String, for asked: Asked? = nil) async throws(RegistryError) -> Session {
-        let password = Secret(password)
-        guard let row = try await userRow(named: username) else {
-            _ = try await hasher.verify(PasswordHasher.bounded(password), against: decoyHash)
-            throw Access.badCredentials
-        }
-        try await check(password, of: row)
-        return try await open(for: row, requestID: requestID)
+        try await open(for: try await prove(username, Secret(password), from: asked?.peer ?? "").row, requestID: requestID)
     }
 
     /// Trades a refresh token for a new pair. Each is good once: when one comes back, somebody else has a copy, and the whole session ends,

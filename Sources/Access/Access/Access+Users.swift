@@ -84,10 +84,12 @@ extension Access {
 
     /// The owner's own change. All sessions end, this one too; a lock on the setup is released.
     /// - Throws: `unauthenticated` for a wrong current password, `invalid` for a new one that is weak or the same.
-    public func setPassword(of id: EntityID, current: String, new: String, by actor: Actor, requestID: String) async throws(RegistryError) {
+    public func setPassword(
+        of id: EntityID, current: String, new: String, from address: String = "", by actor: Actor, requestID: String
+    ) async throws(RegistryError) {
         let (current, new) = (Secret(current), Secret(new))
         guard let row = try await userRow(id) else { throw Access.badCredentials }
-        do { try await check(current, of: row) } catch {
+        do { try await reprove(current, of: row, from: address) } catch {
             guard error.code == .unauthenticated else { throw error }
             throw RegistryError(.unauthenticated, subject: .account(row.user.username), reason: "the current password is not right")
         }
@@ -102,6 +104,7 @@ extension Access {
         guard let row = try await userRow(id) else { throw Access.noSuchUser }
         let password = generatedPassword()
         try await replacePassword(of: row, with: password, mustChange: true, by: actor, requestID: requestID)
+        guesses.forget(row.user.username)
         return password
     }
 

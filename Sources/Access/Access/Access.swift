@@ -14,6 +14,7 @@ public struct AccessOptions: Sendable {
     /// Password hashes computed at one time.
     public var hashesAtOnceMax: Int
     public var passwordLengthMin: Int
+    public var guessLimits: GuessLimits
     /// Off: nobody reads anything without credentials, public or not.
     public var guestAccess: Bool
     /// Verified credentials kept in memory.
@@ -21,8 +22,8 @@ public struct AccessOptions: Sendable {
 
     public init(
         jwtSecret: Secret, accessMinutes: Int64 = 30, refreshDays: Int64 = 7, registryTokenSeconds: Int64 = 300,
-        passwordCost: PasswordCost = PasswordCost(), hashesAtOnceMax: Int = 2, passwordLengthMin: Int = 8, guestAccess: Bool = true,
-        verifiedMax: Int = 8192
+        passwordCost: PasswordCost = PasswordCost(), hashesAtOnceMax: Int = 2, passwordLengthMin: Int = 8, guessLimits: GuessLimits = GuessLimits(),
+        guestAccess: Bool = true, verifiedMax: Int = 8192
     ) {
         self.jwtSecret = jwtSecret
         self.accessMinutes = accessMinutes
@@ -31,6 +32,7 @@ public struct AccessOptions: Sendable {
         self.passwordCost = passwordCost
         self.hashesAtOnceMax = hashesAtOnceMax
         self.passwordLengthMin = passwordLengthMin
+        self.guessLimits = guessLimits
         self.guestAccess = guestAccess
         self.verifiedMax = verifiedMax
     }
@@ -53,6 +55,8 @@ public final class Access: Sendable {
     let hasher: PasswordHasher
     let policy: PasswordPolicy
     let verified: VerifiedCache
+    let guesses: Guesses
+    let proofs = ProofsUnderWay()
     /// What an unknown user's password is compared with.
     let decoyHash: String
     let setup = Mutex(Setup())
@@ -65,6 +69,9 @@ public final class Access: Sendable {
         guard (60...3600).contains(options.registryTokenSeconds) else { throw refuse("registry_token_seconds", "60 to 3600") }
         guard (8...128).contains(options.passwordLengthMin) else { throw refuse("password_min_length", "8 to 128") }
         guard options.hashesAtOnceMax >= 1, options.verifiedMax >= 1 else { throw refuse("access", "at least one") }
+        guard options.guessLimits.failuresMax >= 1, options.guessLimits.failuresPerAddressMax >= 1, options.guessLimits.seconds >= 1 else {
+            throw refuse("lockout_failures", "at least one")
+        }
         self.catalog = catalog
         self.world = world
         self.options = options
@@ -73,6 +80,7 @@ public final class Access: Sendable {
         hasher = PasswordHasher(cost: options.passwordCost, atOnceMax: options.hashesAtOnceMax)
         policy = PasswordPolicy(lengthMin: options.passwordLengthMin)
         verified = VerifiedCache(entriesMax: options.verifiedMax, salt: world.randomBytes(32))
+        guesses = Guesses(limits: options.guessLimits)
         decoyHash = hasher.decoy(from: world)
     }
 

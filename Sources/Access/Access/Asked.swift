@@ -3,7 +3,7 @@ public struct Asked: Sendable, Hashable {
     public let method: String
     /// Path and query as they came, secrets included: to be redacted before it is written anywhere.
     public let target: String
-    /// The address the request came from, without the port; empty when nobody knows.
+    /// The address of the client, without the port: behind proxies we trust, of whom they name. Empty when nobody knows.
     public let peer: String
     public let requestID: String
 

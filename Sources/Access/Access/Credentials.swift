@@ -21,6 +21,8 @@ public struct Credentials: Sendable {
 
     public let carrier: CredentialCarrier
     let presented: Presented
+    /// Whose client sent them; empty when nobody knows. Wrong passwords are counted by it.
+    public var address = ""
 
     public var isNone: Bool { carrier == .none }
 
@@ -29,8 +31,8 @@ public struct Credentials: Sendable {
     public static func apiKey(_ token: String) -> Credentials { Credentials(carrier: .apiKey, presented: .token(Secret(token))) }
     public static func cookie(_ token: String) -> Credentials { Credentials(carrier: .cookie, presented: .token(Secret(token))) }
     /// The password may also be a token: docker, pip, Maven and others can send nothing else.
-    public static func basic(user: String, password: String) -> Credentials {
-        Credentials(carrier: .basic, presented: .of(user: user, password: password))
+    public static func basic(user: String, password: String, from address: String = "") -> Credentials {
+        Credentials(carrier: .basic, presented: .of(user: user, password: password), address: address)
     }
 
     /// Reads the fields of a request: `Authorization` first, then `X-API-Key` and `X-NuGet-ApiKey`, then the session cookie where the route

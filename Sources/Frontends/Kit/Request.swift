@@ -13,6 +13,9 @@ public struct RequestHead: Sendable {
     public var requestID: String
     /// The address the connection came from, without the port.
     public var peer: String
+    /// Who asked, as an address: the peer, or whom the proxies we trust name before themselves.
+    public var client: String
+    /// The client's side of the connection is encrypted, as far as we or a proxy we trust can tell.
     public var isSecure: Bool
 
     public init(
@@ -26,6 +29,7 @@ public struct RequestHead: Sendable {
         self.fields = fields
         self.requestID = requestID
         self.peer = peer
+        client = peer
         self.isSecure = isSecure
     }
 
