@@ -67,7 +67,7 @@ extension Endpoint {
         switch tag {
         case "health", "uploads": .uncounted
         case "artifacts" where path.hasSuffix("{path+}"): .uncounted
-        case "auth" where access == .public: .login
+        case "auth" where access == .public && method != .get: .login
         default: .control
         }
     }

@@ -8,7 +8,7 @@ import Testing
 
     /// The codes of so many wrong guesses.
     private func guess(
-        _ guesses: Guesses, _ count: Int, at account: String = "ada", from address: String = "192.0.2.1", at now: Timestamp = GuessTests.now
+        _ guesses: Guesses, _ count: Int, at account: String = "ada", from address: String = "192.0.2.1", when now: Timestamp = GuessTests.now
     ) -> [RegistryError.Code] {
         (0..<count).map { _ in
             do throws(RegistryError) {
@@ -20,7 +20,7 @@ import Testing
         }
     }
 
-    private func isHeard(_ guesses: Guesses, at account: String = "ada", from address: String, at now: Timestamp = GuessTests.now) -> Bool {
+    private func isHeard(_ guesses: Guesses, at account: String = "ada", from address: String, when now: Timestamp = GuessTests.now) -> Bool {
         (try? guesses.check(account, from: address, at: now)) != nil
     }
 
@@ -33,15 +33,15 @@ import Testing
         #expect(refused?.retryAfterSeconds == 1800)
         let later = Self.now.adding(seconds: 1800)
         #expect(!guesses.mayRefuse(at: later))
-        #expect(guess(guesses, 6, at: later) == Array(repeating: .unauthenticated, count: 5) + [.rateLimited])
+        #expect(guess(guesses, 6, when: later) == Array(repeating: .unauthenticated, count: 5) + [.rateLimited])
     }
 
     @Test("guesses that are refused do not prolong the refusal")
     func notProlonged() {
         let guesses = Guesses(limits: GuessLimits())
         _ = guess(guesses, 5)
-        _ = guess(guesses, 1000, at: Self.now.adding(seconds: 1799))
-        #expect(isHeard(guesses, from: "192.0.2.1", at: Self.now.adding(seconds: 1800)))
+        _ = guess(guesses, 1000, when: Self.now.adding(seconds: 1799))
+        #expect(isHeard(guesses, from: "192.0.2.1", when: Self.now.adding(seconds: 1800)))
     }
 
     @Test("whoever fails at an account leaves the others heard: the owner from an address that has not failed, and from one that proved itself")
