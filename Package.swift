@@ -92,6 +92,9 @@ let package = Package(
         library("CArgon2", in: "Access/CArgon2", pkgConfig: "libargon2", apt: "libargon2-dev"),
         room("Access", in: "Access/Access", ["CArgon2", "Core", "Catalog", "Parsing", .crypto, .logging]),
 
+        // What was decided about whom.
+        room("Audit", in: "Access/Audit", ["Access", "Core", "OrderedStore", "Parsing", .crypto, .logging]),
+
         // What signs the documents we publish.
         library("CRnp", in: "Inspection/CRnp", pkgConfig: "librnp", apt: "librnp-dev"),
         room("OpenPGP", in: "Inspection/OpenPGP", ["CRnp", "Core"]),
@@ -99,12 +102,12 @@ let package = Package(
         // The engine, the sockets, the control plane.
         room("Registry", ["Core", "FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Outbound", .httpTypes, .nioCore, .logging]),
         room("Server", ["Core", "FrontendKit", .nioCore, .nioPosix, .nioHTTP1, .nioHTTP2, .nioSSL, .httpTypes, .logging, .crypto]),
-        room("AdminAPI", ["Core", "FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Registry", .httpTypes, .nioCore, .logging]),
+        room("AdminAPI", ["Core", "FrontendKit", "Parsing", "Access", "Audit", "Catalog", "BlobStore", "Registry", .httpTypes, .nioCore, .logging]),
         room("BuiltIn", ["Core", "FrontendKit", "OpenPGP", "Registry"] + formats.map { .init(stringLiteral: $0) }),
         .executableTarget(
             name: "granary",
             dependencies: [
-                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "S3Tier", "FrontendKit", "Outbound", "Access", "Registry", "Server",
+                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "S3Tier", "FrontendKit", "Outbound", "Access", "Audit", "Registry", "Server",
                 "AdminAPI", "BuiltIn", .yams, .arguments, .logging, .nioCore, .nioPosix,
             ],
             path: "Sources/granary",
@@ -124,7 +127,7 @@ let package = Package(
         .target(
             name: "TestHouse",
             dependencies: [
-                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "FrontendKit", "Parsing", "Outbound", "Access", "Registry",
+                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "FrontendKit", "Parsing", "Outbound", "Access", "Audit", "Registry",
                 "AdminAPI", "BuiltIn", "TestSupport", .nioCore, .httpTypes, .logging,
             ],
             path: "Tests/House", swiftSettings: strict),
@@ -137,6 +140,7 @@ let package = Package(
         tests("OutboundTests", ["Core", "Outbound", "TestSupport", .nioCore, .logging]),
         tests("OpenPGPTests", ["Core", "OpenPGP", "TestSupport"]),
         tests("AccessTests", ["Core", "Catalog", "Parsing", "Access", "TestSupport", .crypto, .logging]),
+        tests("AuditTests", ["Access", "Audit", "Core", "OrderedStore", "Parsing", "TestHouse", "TestSupport", .httpTypes, .logging]),
         tests(
             "RegistryTests",
             [

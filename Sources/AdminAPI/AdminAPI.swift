@@ -1,6 +1,7 @@
 // AdminAPI: the REST API over the rooms below, wire-compatible with the interface sheets. One table of endpoints; routing, the access floor,
 // decoding, errors and the OpenAPI document all come from its rows. It makes no decision about rights: Access does.
 import Access
+public import Audit
 public import Core
 public import FrontendKit
 import HTTPTypes
@@ -15,6 +16,8 @@ public struct AdminAPI: Sendable {
         public var detailedHealth: Bool
         public var demoMode = false
         public var limits = RequestLimits()
+        /// nil: decisions are not kept.
+        public var audit: AuditTrail?
         public init(version: String, detailedHealth: Bool) {
             self.version = version
             self.detailedHealth = detailedHealth
@@ -40,7 +43,7 @@ public struct AdminAPI: Sendable {
             + MemberEndpoints.table
             + ArtifactEndpoints.table
             + UploadEndpoints.table + PackageEndpoints.table + SigningEndpoints.table + SystemEndpoints.table + SweepEndpoints.table
-            + ScrubEndpoints.table + BackupEndpoints.table + TrashEndpoints.table
+            + ScrubEndpoints.table + BackupEndpoints.table + TrashEndpoints.table + AuditEndpoints.table
     }
 
     /// What `/api/v1/openapi.json` serves.

@@ -26,7 +26,9 @@ extension Registry {
             guard case .found(let repository) = hot.cachedRepository(key), repository.id == named.id,
                 mount.frontend.format.answers(to: repository.format)
             else { return nil }
-            let authorized = try access.authorize(caller, route.needs, on: repository, package: mount.frontend.tokenName(of: match))
+            guard
+                let authorized = access.authorizeAtOnce(caller, route.needs, on: repository, package: mount.frontend.tokenName(of: match))
+            else { return nil }
             let road = HotRoad(hot: hot, authorized: authorized, standing: standing, repositoryMark: mark)
             return switch route.kind {
             case .file(let file): try hotFile(file, match, head, road)

@@ -26,7 +26,7 @@ struct AccessLog: Sendable {
     func write(_ entry: Entry) {
         if isOn {
             var metadata: Logger.Metadata = [
-                "method": "\(entry.method)", "target": "\(AccessLog.redacted(entry.target))", "status": "\(entry.status ?? 0)",
+                "method": "\(entry.method)", "target": "\(Redaction.target(entry.target))", "status": "\(entry.status ?? 0)",
                 "bytes": "\(entry.bytes)", "ms": "\(Double(entry.nanoseconds / 1000) / 1000)", "request": "\(entry.requestID)",
                 "peer": "\(entry.peer)", "outcome": entry.wasCut ? "cut" : "complete",
             ]
@@ -42,28 +42,5 @@ struct AccessLog: Sendable {
                     "cause": "\(failure.cause ?? "")", "at": "\(failure.location)", "request": "\(entry.requestID)",
                 ])
         }
-    }
-
-    /// Parameters whose values open doors.
-    private static let secrets: Set<String> = ["ticket", "token", "access_token", "refresh_token", "password", "secret", "signature", "sig", "code"]
-
-    /// The target with tokens in its path (`npm logout`) and the values of secret parameters struck out, and bounded.
-    static func redacted(_ target: String) -> String {
-        let mark = target.firstIndex(of: "?") ?? target.endIndex
-        let path = target[..<mark].split(separator: "/", omittingEmptySubsequences: false).map { isToken($0) ? "***" : $0 }
-        guard mark < target.endIndex else { return String(path.joined(separator: "/").prefix(2048)) }
-        let query = target[target.index(after: mark)...].split(separator: "&", omittingEmptySubsequences: false).map { pair -> Substring in
-            guard let equals = pair.firstIndex(of: "=") else { return pair }
-            let name = Percent.decodeBytes(pair[..<equals].utf8, plusIsSpace: true).map { String(decoding: $0, as: UTF8.self) }
-            return secrets.contains((name ?? "").lowercased()) ? pair[...equals] + "***" : pair
-        }
-        return String((path.joined(separator: "/") + "?" + query.joined(separator: "&")).prefix(2048))
-    }
-
-    /// An API token of ours, or a JWT (three parts of base64url, the first an object's).
-    private static func isToken(_ segment: Substring) -> Bool {
-        guard segment.utf8.count >= 40 else { return false }
-        return segment.hasPrefix("granary_")
-            || segment.hasPrefix("eyJ") && segment.split(separator: ".", omittingEmptySubsequences: false).count == 3
     }
 }

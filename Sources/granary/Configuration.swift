@@ -56,6 +56,8 @@ struct Configuration: Sendable {
     var backupS3SessionToken: String?
     var backupS3PathStyle = "auto"
     var scrubIntervalDays: Int64 = 14
+    var auditDays: Int64 = 400
+    var auditReads = false
     var scrubBytesPerSecondMax: Int64 = 16 << 20
     var scrubTierIntervalDays: Int64 = 90
     var sweepIntervalMinutes: Int64 = 60

@@ -6,7 +6,9 @@ import Core
 struct Granary: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "granary", abstract: "One process that speaks every package manager's own protocol.", version: Build.version,
-        subcommands: [Serve.self, Sweep.self, Fsck.self, Backup.self, Restore.self, TierCommand.self, Config.self], defaultSubcommand: Serve.self)
+        subcommands: [
+            Serve.self, Sweep.self, Fsck.self, Backup.self, Restore.self, TierCommand.self, AuditCommand.self, Config.self,
+        ], defaultSubcommand: Serve.self)
 }
 
 /// What this binary is.

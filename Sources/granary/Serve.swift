@@ -1,5 +1,6 @@
 import Access
 import AdminAPI
+import Audit
 import ArgumentParser
 import BlobStore
 import BuiltIn
@@ -49,7 +50,9 @@ enum Running {
         let blobs = try BlobStore(at: directories.blobs, store: store, options: blobOptions, world: world, log: log)
         defer { blobs.close() }
 
-        let access = try Access(catalog: catalog, world: world, options: try accessOptions(configuration, directories, world), log: log)
+        let audit = AuditTrail(in: store, pool: workers, options: configuration.auditOptions, world: world, log: log)
+        let access = try Access(
+            catalog: catalog, world: world, options: try accessOptions(configuration, directories, world), decisions: audit, log: log)
         try await access.bootstrapAdmin(
             password: configuration.adminPassword, passwordFile: directories.root + "/admin.password", skip: configuration.skipAdminProvisioning)
         let outbound = try configuration.outboundClient(log)
@@ -85,12 +88,10 @@ enum Running {
         registry.publishChunks(metrics)
         registry.scrub?.publish(metrics, world: world)
         Tier.publish(metrics, blobs)
-        metrics.gauge("granary_evicted_entries_total", help: "Assets evicted from caches.") { Double(registry.evicted.entries) }
-        metrics.gauge("granary_evicted_bytes_total", help: "Logical bytes evicted from caches.") { Double(registry.evicted.bytes) }
+        publish(metrics, evictionsOf: registry)
 
         let admin = AdminAPI(
-            registry: registry, counters: counters, metrics: metrics,
-            options: adminOptions(configuration))
+            registry: registry, counters: counters, metrics: metrics, options: adminOptions(configuration, audit))
         let responder = Dispatcher(registry: registry, mounted: admin.mounts)
         let server = HTTPServer(options: serverOptions(configuration), responder: responder, world: world, log: log, metrics: metrics)
         let port = try await server.start()
@@ -98,17 +99,18 @@ enum Running {
         if let file = configuration.portFile { try TextFile.write("\(port)\n", to: file) }
         log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
         await run(
-            server, registry, metrics,
+            server, registry, audit, metrics,
             followers: [registry.viewFollower, registry.indexFollower, counters, registry.downloads, registry.evictionFollower],
             log: log)
     }
 
     /// Until a signal asks for the end: requests under way are finished first, the stores closed after.
     private static func run(
-        _ server: HTTPServer, _ registry: Registry, _ metrics: Metrics, followers: [any Follower], log: Logger
+        _ server: HTTPServer, _ registry: Registry, _ audit: AuditTrail, _ metrics: Metrics, followers: [any Follower], log: Logger
     ) async {
         await withTaskGroup(of: Void.self) { group in
             for follower in followers { group.addTask { await registry.follow(follower) } }
+            group.addTask { await audit.trimOnSchedule() }
             group.addTask { await registry.expireUploads() }
             group.addTask { await registry.flushDownloads() }
             group.addTask { await registry.sweeper.runOnSchedule() }
@@ -152,8 +154,9 @@ enum Running {
         return options
     }
 
-    private static func adminOptions(_ configuration: Configuration) -> AdminAPI.Options {
+    private static func adminOptions(_ configuration: Configuration, _ audit: AuditTrail) -> AdminAPI.Options {
         var options = AdminAPI.Options(version: Build.version, detailedHealth: configuration.detailedHealth)
+        options.audit = audit
         options.limits = configuration.rateLimits
         options.limits.exemptUsernames = Set(configuration.rateLimitExempt.map { $0.lowercased() })
         return options
@@ -194,6 +197,11 @@ enum Running {
         metrics.gauge("granary_trash_bytes", help: "Logical bytes in the trash of all repositories.") { Double(counters.current.trashBytes) }
         metrics.gauge("granary_commits_total", help: "Changes made durable.") { Double(store.metrics.commits) }
         metrics.gauge("granary_commit_groups_total", help: "Group commits: each is one synced batch.") { Double(store.metrics.groups) }
+    }
+
+    private static func publish(_ metrics: Metrics, evictionsOf registry: Registry) {
+        metrics.gauge("granary_evicted_entries_total", help: "Assets evicted from caches.") { Double(registry.evicted.entries) }
+        metrics.gauge("granary_evicted_bytes_total", help: "Logical bytes evicted from caches.") { Double(registry.evicted.bytes) }
     }
 
     private static func publish(_ metrics: Metrics, _ outbound: OutboundClient) {

@@ -150,6 +150,7 @@ struct Setting: Sendable {
         optional("backup_s3_secret_access_key", secret: true, mayBeBlank: false, at: \.backupS3SecretKey),
         optional("backup_s3_session_token", secret: true, mayBeBlank: false, at: \.backupS3SessionToken),
         text("backup_s3_path_style", oneOf: ["auto", "true", "false"], at: \.backupS3PathStyle),
+        number("audit_days", in: 0...36_500, at: \.auditDays), flag("audit_reads", at: \.auditReads),
         number("scrub_interval_days", in: 0...3650, at: \.scrubIntervalDays),
         number("scrub_bytes_per_second_max", in: 0...1 << 40, at: \.scrubBytesPerSecondMax),
         number("scrub_tier_interval_days", in: 0...3650, at: \.scrubTierIntervalDays),

@@ -1,3 +1,4 @@
+import Audit
 import BlobStore
 import Registry
 
@@ -12,6 +13,13 @@ extension Configuration {
         options.isStrict = strictReads
         options.archives.archiveBytesMax = archiveBytesMax
         options.uploadLifetimeSeconds = uploadLifetimeHours * 3600
+        return options
+    }
+
+    var auditOptions: AuditOptions {
+        var options = AuditOptions()
+        options.days = auditDays
+        options.keepsReads = auditReads
         return options
     }
 

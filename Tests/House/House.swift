@@ -1,5 +1,6 @@
 public import Access
 public import AdminAPI
+public import Audit
 import BlobStore
 import BuiltIn
 public import Catalog
@@ -8,7 +9,7 @@ public import FrontendKit
 import HTTPTypes
 import Logging
 import NIOCore
-import OrderedStore
+public import OrderedStore
 public import Outbound
 public import Registry
 import RocksCatalog
@@ -37,6 +38,7 @@ public final class House: Sendable {
         /// A directory that is the store's tier; with it, everything leaves the disk that may.
         public var tier: String?
         public var trashDays: Int64 = 0
+        public var auditReads = false
         /// Instead of real keys.
         public var signing: Signing?
         /// Further formats beside the server's own.
@@ -53,11 +55,12 @@ public final class House: Sendable {
     public let registry: Registry
     public let outbound: OutboundClient
     public let counters: StorageCounters
+    public let audit: AuditTrail
     public let responder: any Responder
     public let openAPI: [UInt8]
     /// Answers that may be given again, by the request, as the server remembers them.
     let remembered = Mutex<[String: Response]>([:])
-    private let store: OrderedStore
+    public let store: OrderedStore
     private let blobs: BlobStore
 
     /// Opens what is in `directory`, so that a second house in the same one is a restart; close the first before.
@@ -82,11 +85,15 @@ public final class House: Sendable {
             (tiering.delaySeconds, tiering.diskBytesMax) = (0, 1)
             try await blobs.attach(DirectoryTier(at: tier, world: world), tiering)
         }
+        var kept = AuditOptions()
+        kept.keepsReads = options.auditReads
+        audit = AuditTrail(in: store, pool: workers, options: kept, world: world, log: log)
         let cheap = PasswordCost(memoryKiB: 64, iterations: 1, parallelism: 1)
         access = try Access(
             catalog: catalog, world: world,
             options: AccessOptions(
-                jwtSecret: Secret("k3JxQ0v9TzR7mW2pLs8dYb4NfHc6UgEa"), passwordCost: cheap, guestAccess: options.guestAccess), log: log)
+                jwtSecret: Secret("k3JxQ0v9TzR7mW2pLs8dYb4NfHc6UgEa"), passwordCost: cheap, guestAccess: options.guestAccess),
+            decisions: audit, log: log)
         try await access.bootstrapAdmin(password: options.adminPassword, passwordFile: place.file("admin.password"), skip: false)
         outbound = try OutboundClient(log: log, world: .real)
         var engine = Registry.Options(baseURL: BaseURL("https://granary.test"))
@@ -112,6 +119,7 @@ public final class House: Sendable {
         try await counters.load()
         var rest = AdminAPI.Options(version: "test", detailedHealth: false)
         rest.limits = options.limits
+        rest.audit = audit
         let admin = AdminAPI(registry: registry, counters: counters, metrics: Metrics(), options: rest)
         responder = Dispatcher(registry: registry, mounted: admin.mounts)
         openAPI = admin.openAPIDocument

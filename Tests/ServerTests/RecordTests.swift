@@ -116,5 +116,5 @@ struct RecordTests {
             ("/npm/js/granary_tools/-/granary_tools-1.0.0.tgz", "/npm/js/granary_tools/-/granary_tools-1.0.0.tgz"),
             ("/maven/m/eyJ/eyJ-1.0.jar?", "/maven/m/eyJ/eyJ-1.0.jar?"),
         ])
-    func tokens(target: String, written: String) { #expect(AccessLog.redacted(target) == written) }
+    func tokens(target: String, written: String) { #expect(Redaction.target(target) == written) }
 }

@@ -17,10 +17,11 @@ import Testing
         ("Frontends/Parsing", ["CLzma", "CZlib", "CZstd"]),
         ("Outbound/Outbound", ["CCurl"]),
         ("Inspection/OpenPGP", ["CRnp"]),
+        ("Access/Audit", ["Access", "OrderedStore", "Parsing", "Crypto"]),
         ("Access/Access", ["CArgon2", "Catalog", "Parsing", "Crypto"]),
         ("Registry", ["FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Outbound", "HTTPTypes"]),
         ("Server", ["FrontendKit", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "HTTPTypes", "Crypto"]),
-        ("AdminAPI", ["FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Registry", "HTTPTypes"]),
+        ("AdminAPI", ["FrontendKit", "Parsing", "Access", "Audit", "Catalog", "BlobStore", "Registry", "HTTPTypes"]),
         // A format reaches the contract and the readers, nothing else: no socket, no catalog, no key, no other format.
         ("Frontends", ["FrontendKit", "Parsing", "HTTPTypes"]),
     ]

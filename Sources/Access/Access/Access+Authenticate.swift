@@ -8,9 +8,16 @@ extension Access {
     public func authenticate(_ credentials: Credentials, for asked: Asked? = nil) async throws(RegistryError) -> Caller {
         var credentials = credentials
         if credentials.address.isEmpty, let asked { credentials.address = asked.peer }
-        var caller = try await identify(credentials)
-        caller.asked = asked
-        return caller
+        do {
+            var caller = try await identify(credentials)
+            caller.asked = asked
+            return caller
+        } catch {
+            if Access.isGuessed(error), let asked {
+                try keep("authenticate", account: credentials.claimedName, refusal: error.code, asked: asked, requestID: asked.requestID)
+            }
+            throw error
+        }
     }
 
     private func identify(_ credentials: Credentials) async throws(RegistryError) -> Caller {

@@ -51,6 +51,8 @@ public final class Access: Sendable {
     let world: World
     public let options: AccessOptions
     let log: Logger
+    /// nil: nobody keeps what is decided.
+    let decisions: (any DecisionLog)?
     let signer: TokenSigner
     let hasher: PasswordHasher
     let policy: PasswordPolicy
@@ -62,7 +64,9 @@ public final class Access: Sendable {
     let setup = Mutex(Setup())
 
     /// - Throws: `invalid` for options no server should start with.
-    public init(catalog: any Catalog, world: World, options: AccessOptions, log: Logger) throws(RegistryError) {
+    public init(
+        catalog: any Catalog, world: World, options: AccessOptions, decisions: (any DecisionLog)? = nil, log: Logger
+    ) throws(RegistryError) {
         func refuse(_ key: String, _ reason: String) -> RegistryError { RegistryError(.invalid, subject: .configuration(key), reason: reason) }
         guard (1...1440).contains(options.accessMinutes) else { throw refuse("access_token_minutes", "1 to 1440") }
         guard (1...365).contains(options.refreshDays) else { throw refuse("refresh_token_days", "1 to 365") }
@@ -76,6 +80,7 @@ public final class Access: Sendable {
         self.world = world
         self.options = options
         self.log = log
+        self.decisions = decisions
         signer = try TokenSigner(secret: options.jwtSecret)
         hasher = PasswordHasher(cost: options.passwordCost, atOnceMax: options.hashesAtOnceMax)
         policy = PasswordPolicy(lengthMin: options.passwordLengthMin)
@@ -90,9 +95,13 @@ public final class Access: Sendable {
     /// Whether anybody reads anything without credentials.
     public var guestAccess: Bool { options.guestAccess }
 
+    /// Whether every read is to be decided where it is kept: nothing may be answered from memory then.
+    public var keepsReads: Bool { decisions?.keepsReads ?? false }
+
     /// Commits a change of accounts, and makes it count: what was remembered of them is forgotten before this returns.
     /// - Parameter accounts: and groups, whose rows change.
     func commit(_ parts: [Change.Part], of accounts: [EntityID], by actor: Actor, requestID: String) async throws(RegistryError) {
+        try keep("change accounts", account: nil, detail: Access.words(for: parts), by: actor, asked: nil, requestID: requestID)
         do {
             try await catalog.apply(Change(actor: actor, at: world.now(), requestID: requestID, parts: parts))
         } catch {
@@ -101,6 +110,17 @@ public final class Access: Sendable {
             throw error
         }
         for account in accounts { verified.advance(account) }
+    }
+
+    /// `put user 0198..., delete token 0198.../0198...`
+    private static func words(for parts: [Change.Part]) -> String {
+        parts.compactMap { part in
+            switch part {
+            case .putRecord(let record, _): "put \(record.kind) \(record.id)"
+            case .deleteRecord(let kind, let id): "delete \(kind) \(id)"
+            default: nil
+            }
+        }.joined(separator: ", ")
     }
 
     /// All records of a kind whose id begins with `prefix`.

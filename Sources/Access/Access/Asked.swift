@@ -7,6 +7,9 @@ public struct Asked: Sendable, Hashable {
     public let peer: String
     public let requestID: String
 
+    /// Whether more than reading was asked for.
+    var isChange: Bool { method != "GET" && method != "HEAD" }
+
     public init(method: String, target: String, peer: String, requestID: String) {
         self.method = method
         self.target = target

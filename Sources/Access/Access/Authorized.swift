@@ -27,6 +27,26 @@ extension Access {
     public func authorize(
         _ caller: Caller, _ permission: Core.Permission, on repository: Repository?, package: String? = nil, scope: TokenScope? = nil
     ) throws(RegistryError) -> Authorized {
+        let decided = Result { () throws(RegistryError) in try decide(caller, permission, on: repository, package: package, scope: scope) }
+        switch decided {
+        case .success(let authorized):
+            if permission != .read || keepsReads { try keep(caller, "\(permission)", on: repository, package: package) }
+            return authorized
+        case .failure(let error):
+            try keep(caller, "\(permission)", on: repository, package: package, refusal: error.code)
+            throw error
+        }
+    }
+
+    /// The same as a question that nobody keeps: whoever is refused asks `authorize`, to be told why.
+    public func authorizeAtOnce(_ caller: Caller, _ permission: Core.Permission, on repository: Repository, package: String?) -> Authorized? {
+        guard !keepsReads else { return nil }
+        return try? decide(caller, permission, on: repository, package: package, scope: nil)
+    }
+
+    private func decide(
+        _ caller: Caller, _ permission: Core.Permission, on repository: Repository?, package: String?, scope: TokenScope?
+    ) throws(RegistryError) -> Authorized {
         let scope = scope ?? .needed(for: permission)
         if let repository, allows(caller, permission, on: repository, package: package, scope: scope) {
             guard !caller.mustChangePassword else { throw Access.passwordMustChange }
@@ -73,7 +93,15 @@ extension Access {
     /// - Parameter scope: a narrower scope than `admin` that is enough for a token of an administrator (`read:users`).
     /// - Throws: `unauthenticated` for nobody, `forbidden` for who is no administrator or holds a credential that does not cover it.
     public func requireAdmin(_ caller: Caller, scope: TokenScope? = nil) throws(RegistryError) {
-        try requireAccount(caller)
+        do throws(RegistryError) { try decideAdmin(caller, scope) } catch {
+            try keep(caller, "administer", on: nil, refusal: error.code)
+            throw error
+        }
+        if caller.asked?.isChange == true || keepsReads { try keep(caller, "administer", on: nil) }
+    }
+
+    private func decideAdmin(_ caller: Caller, _ scope: TokenScope?) throws(RegistryError) {
+        try decideAccount(caller, nil)
         if let scope, caller.ownerIsAdmin, caller.tokenRepositories == nil, caller.permits(scope) { return }
         guard caller.isAdmin else {
             throw RegistryError(.forbidden, subject: .request, reason: "this needs an administrator, with a credential that covers it")
@@ -82,6 +110,13 @@ extension Access {
 
     /// - Throws: `unauthenticated` for nobody; `forbidden` when the credential lacks the scope, or the password must change first.
     public func requireAccount(_ caller: Caller, scope: TokenScope? = nil) throws(RegistryError) {
+        do throws(RegistryError) { try decideAccount(caller, scope) } catch {
+            try keep(caller, "act", on: nil, refusal: error.code)
+            throw error
+        }
+    }
+
+    private func decideAccount(_ caller: Caller, _ scope: TokenScope?) throws(RegistryError) {
         guard !caller.isAnonymous else {
             throw RegistryError(.unauthenticated, subject: .request, reason: "this needs credentials: log in, or send a token")
         }

@@ -24,6 +24,9 @@ public struct Credentials: Sendable {
     /// Whose client sent them; empty when nobody knows. Wrong passwords are counted by it.
     public var address = ""
 
+    /// Who they say they are, where they say it.
+    var claimedName: String? { if case .password(let user, _) = presented { user } else { nil } }
+
     public var isNone: Bool { carrier == .none }
 
     public static let none = Credentials(carrier: .none, presented: .none)

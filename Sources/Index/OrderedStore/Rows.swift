@@ -42,6 +42,8 @@ extension OrderedStore {
         public static let chunks = Family("chunks")
         /// What lies in the blob store's tier.
         public static let tierObjects = Family("tier-objects")
+        /// Who was allowed what, and who was not. In the same log as the changes that were allowed.
+        public static let audit = Family("audit")
     }
 
     /// The first key after every key that begins with `prefix`; nil when there is none (the prefix is empty or all `0xFF`).

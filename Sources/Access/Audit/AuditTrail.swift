@@ -1,0 +1,231 @@
+// Audit: every decision about a caller, once, in an order and a chain of hashes that show whether any was changed, removed or put in between.
+// It promises that a decision is durable no later than what it allowed. It decides nothing. Bytes on disk: docs/internals/audit.md.
+
+public import Access
+public import Core
+public import Logging
+public import OrderedStore
+import Synchronization
+
+public struct AuditOptions: Sendable {
+    /// Older records are removed; 0: never.
+    public var days: Int64 = 400
+    /// Every read that was allowed is kept, too. It costs: nothing is answered from memory then.
+    public var keepsReads = false
+    public init() {}
+}
+
+/// The audit log of one node, in its ordered store.
+public final class AuditTrail: DecisionLog {
+    private struct State {
+        var pending = 0
+        /// The last record could not be written.
+        var isFailing = false
+    }
+
+    /// Decisions that wait for their commit.
+    private static let pendingMax = 10_000
+    private static let headKey: [UInt8] = [0], startKey: [UInt8] = [1]
+    private static let recordPrefix: UInt8 = 2
+
+    private let store: OrderedStore
+    private let pool: BlockingPool
+    private let options: AuditOptions
+    private let world: World
+    private let log: Logger
+    private let state = Mutex(State())
+
+    /// - Parameter pool: where it is read.
+    public init(in store: OrderedStore, pool: BlockingPool, options: AuditOptions = AuditOptions(), world: World, log: Logger) {
+        self.store = store
+        self.pool = pool
+        self.options = options
+        self.world = world
+        self.log = log
+    }
+
+    // MARK: Writing
+
+    public var keepsReads: Bool { options.keepsReads }
+
+    public func keep(_ decision: Decision) throws(RegistryError) {
+        let isFull = state.withLock { state in
+            // What fails is tried again by the next refusal; until one is written, nothing is allowed.
+            if state.pending >= AuditTrail.pendingMax || state.isFailing && decision.refusal == nil { return true }
+            state.pending += 1
+            return false
+        }
+        guard !isFull else {
+            throw RegistryError(
+                .unavailable, subject: .store, reason: "what is decided cannot be written to the audit log; try again", retryAfterSeconds: 5)
+        }
+        let members = AuditLine.members(of: decision, id: world.newID())
+        // Before any change that the decision allows in the committer's queue: in its commit, or in an earlier one.
+        store.enqueue(isPatient: true) { batch throws(RegistryError) in
+            try AuditTrail.append(members, to: batch)
+        } completion: { [self] result in
+            var error: RegistryError?
+            if case .failure(let failure) = result { error = failure }
+            let isNew = state.withLock { state in
+                state.pending -= 1
+                defer { state.isFailing = error != nil }
+                return error != nil && !state.isFailing
+            }
+            if isNew, let error { log.error("the audit log cannot be written", metadata: ["error": "\(error)"]) }
+        }
+    }
+
+    private static func append(_ members: [UInt8], to batch: OrderedStore.Batch) throws(RegistryError) {
+        let last = try batch.get(headKey, in: .audit).map { (row) throws(RegistryError) in try AuditLink(row: row) } ?? .start
+        let line = AuditLine.line(last.number &+ 1, members)
+        let link = last.next(line)
+        batch.put(key(link.number), AuditRow(hash: link.hash, line: line).bytes, in: .audit)
+        batch.put(headKey, link.row, in: .audit)
+    }
+
+    private static func key(_ number: UInt64) -> [UInt8] {
+        var writer = BinaryWriter()
+        writer.write(recordPrefix)
+        writer.write(number)
+        return writer.bytes
+    }
+
+    // MARK: Reading
+
+    /// The newest record there is.
+    public func head() async throws(RegistryError) -> AuditLink {
+        try await pool.run { [store] () throws(RegistryError) in try AuditTrail.link(AuditTrail.headKey, store) }
+    }
+
+    private static func link(_ key: [UInt8], _ rows: some OrderedRows) throws(RegistryError) -> AuditLink {
+        try rows.get(key, in: .audit).map { (row) throws(RegistryError) in try AuditLink(row: row) } ?? .start
+    }
+
+    /// Looks at every record. Blocks.
+    /// - Throws: `corrupt` when one was changed, removed or added.
+    public static func verify(_ store: OrderedStore, expecting expected: AuditLink? = nil) throws(RegistryError) -> AuditReport {
+        let rows = try store.snapshot()
+        var verifier = AuditVerifier(from: try link(startKey, rows), expecting: expected)
+        try rows.scan(.audit, prefix: [recordPrefix]) { (key, value) throws(RegistryError) in
+            let row = try AuditRow(value)
+            guard AuditTrail.key(verifier.report.last.number &+ 1) == key else {
+                throw AuditVerifier.broken("record \(verifier.report.last.number &+ 1) is missing")
+            }
+            try verifier.take(row.line, hash: row.hash)
+            return true
+        }
+        return try verifier.finish(at: try link(headKey, rows))
+    }
+
+    /// Records after `number` as lines of an export, each ended by a newline; at most `limit`, oldest first. Without a number it begins with the
+    /// oldest, and with the head of an export. Blocks.
+    /// - Returns: the lines, and the number to go on after; nil at the end.
+    public static func export(
+        _ store: OrderedStore, after number: UInt64?, limit: Int
+    ) throws(RegistryError) -> (lines: [UInt8], next: UInt64?) {
+        let rows = try store.snapshot()
+        let newline = UInt8(ascii: "\n")
+        var lines: [UInt8] = []
+        var last = number ?? 0
+        if number == nil {
+            let start = try link(startKey, rows)
+            lines = AuditLine.head(start) + [newline]
+            last = start.number
+        }
+        var count = 0
+        try rows.scan(.audit, from: key(last &+ 1), upTo: [recordPrefix + 1], reverse: false) { (_, value) throws(RegistryError) in
+            let row = try AuditRow(value)
+            lines += AuditLine.exported(row.line, hash: row.hash) + [newline]
+            last = AuditLine.number(of: row.line) ?? last
+            count += 1
+            return count < limit
+        }
+        return (lines, count < limit ? nil : last)
+    }
+
+    public func export(after number: UInt64?, limit: Int) async throws(RegistryError) -> (lines: [UInt8], next: UInt64?) {
+        try await pool.run { [store] () throws(RegistryError) in try AuditTrail.export(store, after: number, limit: limit) }
+    }
+
+    /// Records that fit, the newest first, and how many fit of all that were looked at: without a condition all, else the newest 100,000.
+    public func find(_ query: AuditQuery) async throws(RegistryError) -> (records: [AuditRecord], total: Int) {
+        try await pool.run { [store] () throws(RegistryError) in
+            let rows = try store.snapshot()
+            let isAll = query.isAll
+            var (seen, fitting, records) = (0, 0, [AuditRecord]())
+            try rows.scan(.audit, from: [AuditTrail.recordPrefix], upTo: [AuditTrail.recordPrefix + 1], reverse: true) {
+                (_, value) throws(RegistryError) in
+                seen += 1
+                let isWanted = fitting >= query.skip && records.count < query.limit
+                if !isAll || isWanted {
+                    let record = try AuditRecord(try AuditRow(value).line)
+                    guard query.fits(record) else { return seen < AuditQuery.recordsMax }
+                    if isWanted { records.append(record) }
+                }
+                fitting += 1
+                return seen < AuditQuery.recordsMax && (!isAll || records.count < query.limit)
+            }
+            guard isAll else { return (records, fitting) }
+            let count = try AuditTrail.link(AuditTrail.headKey, rows).number &- AuditTrail.link(AuditTrail.startKey, rows).number
+            return (records, Int(clamping: count))
+        }
+    }
+
+    // MARK: Removing what is old
+
+    /// Removes records older than the options say, from the oldest on; once a day until its task is cancelled.
+    public func trimOnSchedule() async {
+        while !Task.isCancelled {
+            do throws(RegistryError) { try await trim() } catch {
+                log.error("old records of the audit log were not removed", metadata: ["error": "\(error)"])
+            }
+            // The head in the log is outside of what it vouches for.
+            if let head = try? await head() { log.notice("audit log", metadata: ["head": "\(head)"]) }
+            try? await Task.sleep(for: .seconds(86_400))
+        }
+    }
+
+    func trim() async throws(RegistryError) {
+        guard options.days > 0 else { return }
+        let end = world.now().adding(seconds: -options.days * 86_400)
+        let removed: UInt64 = try await store.commit { batch throws(RegistryError) in
+            let start = try AuditTrail.link(AuditTrail.startKey, batch)
+            var kept = start
+            try batch.scan(.audit, from: AuditTrail.key(start.number &+ 1), upTo: [AuditTrail.recordPrefix + 1], reverse: false) {
+                (_, value) throws(RegistryError) in
+                let row = try AuditRow(value)
+                guard let at = AuditLine.time(of: row.line), at < end, kept.number &- start.number < AuditTrail.trimMax else { return false }
+                kept = AuditLink(number: kept.number &+ 1, hash: row.hash)
+                return true
+            }
+            guard kept.number > start.number else { return 0 }
+            batch.deleteRange(.audit, from: AuditTrail.key(0), upTo: AuditTrail.key(kept.number &+ 1))
+            batch.put(AuditTrail.startKey, kept.row, in: .audit)
+            return kept.number &- start.number
+        }
+        if removed > 0 { log.notice("old records of the audit log were removed", metadata: ["records": "\(removed)"]) }
+        if removed == AuditTrail.trimMax { try await trim() }
+    }
+
+    /// In one commit, which keeps others waiting.
+    private static let trimMax: UInt64 = 10_000
+}
+
+/// The value of a record's row: hash, line.
+struct AuditRow {
+    let hash: [UInt8]
+    let line: [UInt8]
+
+    init(hash: [UInt8], line: [UInt8]) {
+        self.hash = hash
+        self.line = line
+    }
+
+    init(_ bytes: [UInt8]) throws(RegistryError) {
+        guard bytes.count > AuditLink.hashBytes else { throw BinaryReader.damaged }
+        hash = Array(bytes[..<AuditLink.hashBytes])
+        line = Array(bytes[AuditLink.hashBytes...])
+    }
+
+    var bytes: [UInt8] { hash + line }
+}
