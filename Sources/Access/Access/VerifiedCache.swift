@@ -4,9 +4,9 @@ import Synchronization
 
 /// Remembers who a credential proved to be, so that a client pays for Argon2, the signature and the row reads once, not per request.
 ///
-/// Nothing in it outlives a change: every change to an account, its tokens, sessions, groups or permissions advances the account's epoch, and every
-/// change to a group's permissions the group's, after it is durable and before it is acknowledged. An entry counts only while all these epochs are the
-/// ones that were read *before* the rows were.
+/// Nothing in it outlives a change: every change to an account, its tokens, sessions, groups or permissions advances the account's epoch, and
+/// every change to a group's permissions the group's, after it is durable and before it is acknowledged. An entry counts only while all these
+/// epochs are the ones that were read *before* the rows were.
 /// Keys are keyed hashes: a memory dump holds no credential.
 final class VerifiedCache: Sendable {
     struct Key: Hashable, Sendable {
