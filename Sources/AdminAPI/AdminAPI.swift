@@ -61,6 +61,7 @@ extension AdminAPI: Responder {
             guard let (endpoint, match) = try find(head) else { return otherMethod(head) }
             let caller = endpoint.access == .public ? .anonymous : try await caller(of: head)
             let standing = try requests.count(endpoint.countedAs, caller, from: head.client)
+            try registry.access.refuseRegistryToken(caller)
             // RFC 6585 section 3: the request must wait until the password was changed.
             if caller.mustChangePassword, endpoint.access != .passwordChange, endpoint.access != .public {
                 return try Response.json(

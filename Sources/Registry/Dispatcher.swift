@@ -82,6 +82,7 @@ extension Registry {
         do throws(RegistryError) {
             // Identity. A credential that is present but wrong is an error even where anonymous callers may read.
             let caller = try await access.authenticate(Credentials.from(head), for: Asked(head))
+            if !frontend.format.givesTokens { try access.refuseRegistryToken(caller) }
             if access.setupRequired { throw SetupLock.failure }
             try refuseForgery(head)
 

@@ -21,6 +21,7 @@ extension Registry {
             else {
                 return nil
             }
+            if !mount.frontend.format.givesTokens { try access.refuseRegistryToken(caller) }
             // Every mark comes before what it marks is read; only the repository has to be read once to know which.
             let mark = hot.stamps.mark(.repository(named.id))
             guard case .found(let repository) = hot.cachedRepository(key), repository.id == named.id,

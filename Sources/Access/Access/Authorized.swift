@@ -89,6 +89,14 @@ extension Access {
             })
     }
 
+    /// A registry token names images, and means nothing where nobody asks for images.
+    /// - Throws: `unauthenticated` for a caller who came with one.
+    public func refuseRegistryToken(_ caller: Caller) throws(RegistryError) {
+        guard caller.credentialKind == .registryToken else { return }
+        try keep(caller, "authenticate", on: nil, refusal: .unauthenticated)
+        throw Access.badCredentials
+    }
+
     /// For what belongs to no repository.
     /// - Parameter scope: a narrower scope than `admin` that is enough for a token of an administrator (`read:users`).
     /// - Throws: `unauthenticated` for nobody, `forbidden` for who is no administrator or holds a credential that does not cover it.

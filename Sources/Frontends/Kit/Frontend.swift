@@ -90,12 +90,18 @@ public struct Format: Sendable {
     /// What a repository holds may be lost at any time, and clients are ready for it: it may be evicted, also from a local repository.
     public let isCache: Bool
 
-    public init(name: String, aliases: [String] = [], mounts: [String], digests: DigestSet = .sha256, isCache: Bool = false) {
+    /// Clients trade their credentials for short-lived tokens at its mount. Such a token is good at that mount, and nowhere else.
+    public let givesTokens: Bool
+
+    public init(
+        name: String, aliases: [String] = [], mounts: [String], digests: DigestSet = .sha256, isCache: Bool = false, givesTokens: Bool = false
+    ) {
         self.name = name
         self.aliases = aliases
         self.mounts = mounts
         self.digests = digests
         self.isCache = isCache
+        self.givesTokens = givesTokens
     }
 
     /// Comparison ignores case, `_` and `-`: `wasm_oci`, `wasm-oci` and `wasmoci` are one.

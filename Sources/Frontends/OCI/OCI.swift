@@ -9,7 +9,8 @@ import HTTPTypes
 /// The OCI distribution protocol under `/v2`. The first segment of a name is the repository's key, the rest the image; a name of one
 /// segment means the image that is called like the repository.
 public struct OCIFrontend: Frontend {
-    public let format = Format(name: "oci", aliases: ["docker", "podman", "buildx", "oras", "wasm_oci", "helm_oci"], mounts: ["/v2"])
+    public let format = Format(
+        name: "oci", aliases: ["docker", "podman", "buildx", "oras", "wasm_oci", "helm_oci"], mounts: ["/v2"], givesTokens: true)
     public let routes: [Route]
 
     public init() {
