@@ -55,10 +55,12 @@ enum SigningEndpoints {
         try call.access.authorize(call.caller, permission, on: try await call.registry.catalog.repository(id: id)).repository
     }
 
-    /// A key is found by who may administer its repository.
+    /// A key is found by who may administer its repository; to who may not even see that, it is one that does not exist.
     private static func find(_ call: Call) async throws(RegistryError) -> (SigningKey, Repository) {
         guard let key = try await keys(call).key(try call.id("key_id")) else { throw absent }
-        return (key, try await repository(key.repository, call, .admin))
+        do throws(RegistryError) { return (key, try await repository(key.repository, call, .admin)) } catch {
+            throw error.code == .notFound ? absent : error
+        }
     }
 
     private static func response(_ key: SigningKey, _ call: Call) async throws(RegistryError) -> SigningKeyPublic {
