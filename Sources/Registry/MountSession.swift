@@ -27,7 +27,7 @@ struct MountSession: MountPort {
         while visible.count < limit {
             let page = try await registry.catalog.repositories(after: last, limit: 500)
             for repository in page where frontend.format.answers(to: repository.format) {
-                if registry.access.mayList(authenticated, repository) { visible.append(repository.key) }
+                if registry.access.mayRead(authenticated, repository) { visible.append(repository.key) }
             }
             guard page.count == 500, let end = page.last else { break }
             last = end.key
