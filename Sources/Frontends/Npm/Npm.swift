@@ -13,8 +13,8 @@ public struct NpmFrontend: Frontend {
     public var routes: [Route] {
         [
             // Of the account, not of a repository: asked for before anything may be read.
-            .mounted([.get], "{repository}/-/ping") { _, _ in .json(Array("{}".utf8)) },
-            .mounted([.get], "{repository}/-/whoami") { request, port throws(RegistryError) in try whoami(port) },
+            .mounted([.get, .head], "{repository}/-/ping") { _, _ in .json(Array("{}".utf8)) },
+            .mounted([.get, .head], "{repository}/-/whoami") { request, port throws(RegistryError) in try whoami(port) },
             .mounted([.put], "{repository}/-/user/{user}") { request, port throws(RegistryError) in try await logIn(request, port) },
             .mounted([.delete], "{repository}/-/user/token/{token}") { request, port throws(RegistryError) in
                 try await port.logOut(token: request.match["token"])
