@@ -153,6 +153,12 @@ let package = Package(
                 "Core", "Parsing", "Catalog", "FrontendKit", "Registry", "AdminAPI", "TestHouse", "TestSupport", "Server", "Access", "Outbound",
                 .nioCore, .httpTypes, .logging,
             ], beside: ["rest-facts.json"]),
+        tests(
+            "AccessMatrixTests",
+            [
+                "Access", "AdminAPI", "BuiltIn", "Catalog", "Core", "FrontendKit", "Parsing", "Registry", "TestHouse", "TestSupport", .httpTypes,
+                .crypto,
+            ]),
         tests("BuiltInTests", ["BuiltIn", "Core", "FrontendKit", "Parsing", "TestHouse", "TestSupport", .httpTypes]),
         tests("ServerTests", ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .nioHTTP1, .httpTypes, .logging, .crypto]),
         tests("GranaryTests", ["granary", "Core", "OrderedStore", "Parsing", "TestHouse", "TestSupport", .httpTypes, .logging]),
