@@ -160,7 +160,7 @@ import Testing
         return Array(Set(keys)).sorted().map { Array($0.utf8) }
     }()
 
-    @Test("no common key signs a token that holds, and none that is long enough is a key a server starts with")
+    @Test("no common key signs a token that holds, and none is taken for ours")
     func keys() async throws {
         let house = try await House()
         let genuine = try await Self.login(house).access
