@@ -23,8 +23,9 @@ public final class AuditTrail: DecisionLog {
         var isFailing = false
     }
 
-    /// Decisions that wait for their commit.
-    private static let pendingMax = 10_000
+    /// Decisions that wait for their commit; refusals fill half of that, so that a flood of them keeps nobody from what they may do.
+    private static let pendingMax = 20_000
+    private static let refusalsPendingMax = 10_000
     private static let headKey: [UInt8] = [0], startKey: [UInt8] = [1]
     private static let recordPrefix: UInt8 = 2
 
@@ -51,7 +52,8 @@ public final class AuditTrail: DecisionLog {
     public func keep(_ decision: Decision) throws(RegistryError) {
         let isFull = state.withLock { state in
             // What fails is tried again by the next refusal; until one is written, nothing is allowed.
-            if state.pending >= AuditTrail.pendingMax || state.isFailing && decision.refusal == nil { return true }
+            let pendingMax = decision.refusal == nil ? AuditTrail.pendingMax : AuditTrail.refusalsPendingMax
+            if state.pending >= pendingMax || state.isFailing && decision.refusal == nil { return true }
             state.pending += 1
             return false
         }
