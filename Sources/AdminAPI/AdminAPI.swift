@@ -38,7 +38,9 @@ public struct AdminAPI: Sendable {
         self.options = options
         requests = RequestCounter(options.limits, world: registry.world)
         endpoints =
-            AuthEndpoints.table + UserEndpoints.table + GroupEndpoints.table + PermissionEndpoints.table + RepositoryEndpoints.table
+            AuthEndpoints.table + UserEndpoints.table + RoleEndpoints.table + MachineEndpoints.table + GroupEndpoints.table
+            + PermissionEndpoints.table
+            + ProjectEndpoints.table + RepositoryTokenEndpoints.table + TicketEndpoints.table + RepositoryEndpoints.table
             + RemoteEndpoints.table
             + MemberEndpoints.table
             + ArtifactEndpoints.table
@@ -70,7 +72,8 @@ extension AdminAPI: Responder {
             switch endpoint.access {
             case .public, .optional: break
             case .authenticated: try registry.access.requireAccount(caller, scope: endpoint.scope)
-            case .passwordChange: guard !caller.isAnonymous else { try registry.access.requireAccount(caller); break }
+            case .passwordChange:
+                guard !caller.isAnonymous, caller.credentialKind != .ticket else { try registry.access.requireAccount(caller); break }
             case .admin: try registry.access.requireAdmin(caller, scope: endpoint.scope)
             }
             if endpoint.access != .public { try registry.refuseForgery(head) }

@@ -36,8 +36,9 @@ enum ArtifactEndpoints {
         },
         .json(.get, "/api/v1/repositories/{key}/artifacts/{path+}", "get_repository_artifact_metadata", "artifacts", .optional) {
             (call, _: Nothing) throws(RegistryError) -> ArtifactResponse in
-            let authorized = try await call.registry.readable(try call.repositoryKey(), by: call.caller)
-            let (asset, holder) = try await call.registry.heldArtifact(at: try call.artifactPath(), in: authorized)
+            let path = try call.artifactPath()
+            let authorized = try await call.registry.readable(try call.repositoryKey(), by: call.caller, about: .name(path.text))
+            let (asset, holder) = try await call.registry.heldArtifact(at: path, in: authorized)
             return try await describe(asset, in: holder.repository, call)
         },
         .json(.delete, "/api/v1/repositories/{key}/artifacts/{path+}", "delete_artifact", "artifacts", .authenticated) {
@@ -46,8 +47,8 @@ enum ArtifactEndpoints {
             return Nothing()
         },
         .raw(.get, "/api/v1/repositories/{key}/download/{path+}", "download_artifact", "artifacts", .optional) { call throws(RegistryError) in
-            let authorized = try await call.registry.readable(try call.repositoryKey(), by: call.caller)
             let path = try call.artifactPath()
+            let authorized = try await call.registry.readable(try call.repositoryKey(), by: call.caller, about: .name(path.text))
             let fields: HTTPFields = [.contentDisposition: ContentDisposition.attachment(String(path.fileName))]
             return try await call.registry.artifactResponse(at: path, in: authorized, fields: fields, head: call.head)
         },

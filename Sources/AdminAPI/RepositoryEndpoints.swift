@@ -16,7 +16,7 @@ enum RepositoryEndpoints {
             for repository in window.of(repositories) { items.append(try await response(repository, call)) }
             return RepositoryListResponse(items: items, pagination: window.pagination(total: repositories.count))
         },
-        .json(.post, "/api/v1/repositories", "create_repository", "repositories", .admin, scope: .writeRepositories) {
+        .json(.post, "/api/v1/repositories", "create_repository", "repositories", .authenticated, scope: .writeRepositories) {
             (call, request: CreateRepositoryRequest) throws(RegistryError) -> RepositoryResponse in
             try await response(try await call.registry.createRepository(try request.draft(), by: call.origin), call)
         },
@@ -122,6 +122,7 @@ struct CreateRepositoryRequest: Codable, Sendable {
     let quota_bytes: Int64?
     let promotion_only, versioning_enabled: Bool?
     let storage_backend: String?
+    let project_id: String?
     let member_repos: [MemberRequest]?
     let upstream_auth_type, upstream_username, upstream_password: String?
     /// Ours: lets a remote reach loopback and private addresses.
@@ -161,6 +162,7 @@ struct CreateRepositoryRequest: Codable, Sendable {
         draft.format = format
         draft.kind = kind
         draft.isPublic = is_public ?? allow_anonymous_access
+        if let project_id { draft.project = .some(try validProject(project_id)) }
         draft.quotaBytes = .some(quota_bytes)
         draft.upstreamURL = upstream_url
         draft.settings = try RepositoryEndpoints.upstreamSettings(upstream_auth_type, upstream_username, upstream_password)
@@ -189,6 +191,11 @@ struct CreateRepositoryRequest: Codable, Sendable {
     }
 }
 
+private func validProject(_ text: String) throws(RegistryError) -> EntityID {
+    guard let id = EntityID(text) else { throw RegistryError(.invalid, subject: .field("project_id"), reason: "\(text) is no UUID") }
+    return id
+}
+
 private func validKey(_ text: String) throws(RegistryError) -> RepositoryKey {
     guard let key = RepositoryKey(text) else {
         throw RegistryError(.notFound, subject: .repository(text), reason: "there is no repository \(text), or you may not read it")
@@ -208,6 +215,8 @@ private func refuseUnserved(promotion_only: Bool?, versioning_enabled: Bool?, st
 
 struct UpdateRepositoryRequest: Codable, Sendable {
     let key, name, description: String?
+    /// An empty one takes the repository out of its project.
+    let project_id: String?
     let is_public, allow_anonymous_access: Bool?
     let quota_bytes: Int64?
     let upstream_url: String?
@@ -238,6 +247,7 @@ struct UpdateRepositoryRequest: Codable, Sendable {
         draft.name = name
         draft.description = description
         draft.isPublic = is_public ?? allow_anonymous_access
+        if let project_id { draft.project = .some(project_id.isEmpty ? nil : try validProject(project_id)) }
         if let quota_bytes { draft.quotaBytes = .some(quota_bytes) }
         draft.upstreamURL = upstream_url
         if let upstream_allow_private { draft.settings["upstream_allow_private"] = String(upstream_allow_private) }
@@ -264,6 +274,8 @@ struct RepositoryResponse: Codable, Sendable {
     let description: String?
     let format, repo_type: String
     let is_public, allow_anonymous_access, promotion_only, versioning_enabled: Bool
+    /// Ours: the project it belongs to.
+    let project_id: String?
     let storage_used_bytes: Int64
     let quota_bytes: Int64?
     let has_trusted_gpg_key: Bool
@@ -291,6 +303,7 @@ struct RepositoryResponse: Codable, Sendable {
         allow_anonymous_access = repository.isPublic
         promotion_only = false
         versioning_enabled = false
+        project_id = repository.project?.description
         storage_used_bytes = used
         quota_bytes = repository.quotaBytes
         has_trusted_gpg_key = false

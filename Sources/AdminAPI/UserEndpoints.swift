@@ -9,7 +9,7 @@ enum UserEndpoints {
         .json(.get, "/api/v1/users", "list_users", "users", .admin, scope: .readUsers, query: filters + PageWindow.parameters) {
             (call, _: Nothing) throws(RegistryError) -> UserListResponse in
             let window = try PageWindow(call.head.query)
-            let users = try await all(call).filter { matches($0, call.head.query) }
+            let users = try await all(call).filter { !$0.isService && matches($0, call.head.query) }
             return UserListResponse(items: window.of(users).map(AdminUserResponse.init), pagination: window.pagination(total: users.count))
         },
         .json(.post, "/api/v1/users", "create_user", "users", .admin, scope: .writeUsers) {

@@ -13,7 +13,7 @@ extension Registry {
     public func putArtifact(
         _ body: Body, at path: AssetPath, in key: RepositoryKey, contentType: String?, declared: [Digest], by origin: RequestOrigin
     ) async throws(RegistryError) -> Asset {
-        let session = try await writing(to: key, by: origin)
+        let session = try await writing(to: key, about: .name(path.text), by: origin)
         let parts = try await session.receive(body, as: .raw, digests: session.frontend.format.digests.union(declared.map(\.algorithm)))
         guard case .staged(let staged)? = parts.first?.content else { preconditionFailure("a raw body is one staged part") }
         return try await adopt(staged, at: path, contentType: contentType, declared: declared, in: session)
@@ -23,7 +23,7 @@ extension Registry {
     public func putArtifactForm(
         _ body: Body, contentType: String, at path: AssetPath?, in key: RepositoryKey, by origin: RequestOrigin
     ) async throws(RegistryError) -> Asset {
-        let session = try await writing(to: key, by: origin)
+        let session = try await writing(to: key, about: path.map { .name($0.text) } ?? .unknown, by: origin)
         let parts = try await session.receive(body, as: .multipart(contentType: contentType), digests: session.frontend.format.digests)
         guard let file = parts.first(where: { $0.fileName != nil }), case .staged(let staged) = file.content, let name = file.fileName else {
             throw RegistryError(.invalid, subject: .request, reason: "the form has no file part")
@@ -106,7 +106,7 @@ extension Registry {
     }
 
     public func deleteArtifact(at path: AssetPath, in key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) {
-        let asked = try access.authorize(origin.caller, .delete, on: try await catalog.repository(key))
+        let asked = try access.authorize(origin.caller, .delete, on: try await catalog.repository(key), about: .name(path.text))
         // What a remote remembers may be forgotten there; a virtual repository holds nothing itself.
         let authorized = isVirtual(asked.repository) ? try await changing(asked, origin).authorized : asked
         for attempt in 1... {
@@ -162,7 +162,7 @@ extension Registry {
     public func finishArtifactUpload(
         _ upload: EntityID, at path: AssetPath, in key: RepositoryKey, contentType: String?, declared: [Digest], by origin: RequestOrigin
     ) async throws(RegistryError) -> Asset {
-        let session = try await writing(to: key, by: origin)
+        let session = try await writing(to: key, about: .name(path.text), by: origin)
         let staged = try await session.finish(
             upload, digests: session.frontend.format.digests.union(declared.map(\.algorithm)), purpose: Registry.uploadPurpose)
         return try await adopt(staged, at: path, contentType: contentType, declared: declared, in: session)
@@ -174,8 +174,11 @@ extension Registry {
 
     // MARK: The road they share
 
-    private func writing(to key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) -> RepositorySession {
-        try await changing(try access.authorize(origin.caller, .write, on: try await catalog.repository(key)), origin)
+    /// - Parameter subject: bytes may arrive before it is known what they become.
+    private func writing(
+        to key: RepositoryKey, about subject: Subject = .unknown, by origin: RequestOrigin
+    ) async throws(RegistryError) -> RepositorySession {
+        try await changing(try access.authorize(origin.caller, .write, on: try await catalog.repository(key), about: subject), origin)
     }
 
     /// Where a change of the repository is made.

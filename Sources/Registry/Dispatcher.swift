@@ -73,6 +73,24 @@ private struct Target {
     }
 }
 
+extension Subject {
+    /// What a row of a format's table is about. An action without a name in its path has it in its body, if anywhere; nothing else may guess.
+    init(of outcome: RouteTable.Outcome, _ frontend: any Frontend) {
+        switch outcome {
+        case .found(let route, let match):
+            if let name = frontend.tokenName(of: match) {
+                self = .name(name)
+            } else if case .action = route.kind {
+                self = .unknown
+            } else {
+                self = .whole
+            }
+        // Nothing is served: who may do anything here is told so.
+        case .absent, .otherMethods: self = .unknown
+        }
+    }
+}
+
 extension Registry {
     /// One request to a format: five stages in order.
     func respond(to head: RequestHead, body: Body, in mount: Mount) async -> Response {
@@ -98,7 +116,7 @@ extension Registry {
             }
             let repository = try await repository(target.key, servedBy: frontend)
             let authorized = try authorize(
-                caller, context.needs ?? .read, on: repository, named: name, package: context.match.flatMap { frontend.tokenName(of: $0) })
+                caller, context.needs ?? .read, on: repository, named: name, about: Subject(of: target.inRepository, frontend))
 
             // Reply.
             switch target.inRepository {
@@ -118,9 +136,9 @@ extension Registry {
 
     /// `Access.authorize`, where "not found" is about the repository: a format's client is told that, not that its file or blob is missing.
     private func authorize(
-        _ caller: Caller, _ permission: Permission, on repository: Repository?, named name: String, package: String?
+        _ caller: Caller, _ permission: Permission, on repository: Repository?, named name: String, about subject: Subject
     ) throws(RegistryError) -> Authorized {
-        do throws(RegistryError) { return try access.authorize(caller, permission, on: repository, package: package) } catch {
+        do throws(RegistryError) { return try access.authorize(caller, permission, on: repository, about: subject) } catch {
             guard error.code == .notFound else { throw error }
             throw RegistryError(.notFound, subject: .repository(name), reason: error.reason)
         }

@@ -27,9 +27,11 @@ extension Registry {
             guard case .found(let repository) = hot.cachedRepository(key), repository.id == named.id,
                 mount.frontend.format.answers(to: repository.format)
             else { return nil }
-            guard
-                let authorized = access.authorizeAtOnce(caller, route.needs, on: repository, package: mount.frontend.tokenName(of: match))
-            else { return nil }
+            // A name is only worth its making where somebody is bound to names.
+            let subject = caller.isBoundToNames ? Subject(name: mount.frontend.tokenName(of: match)) : .whole
+            guard let authorized = access.authorizeAtOnce(caller, route.needs, on: repository, about: subject), !authorized.isLimited else {
+                return nil
+            }
             let road = HotRoad(hot: hot, authorized: authorized, standing: standing, repositoryMark: mark)
             return switch route.kind {
             case .file(let file): try hotFile(file, match, head, road)

@@ -12,9 +12,12 @@ extension Registry {
     func perform(_ route: Route, _ request: Request, in session: RepositorySession) async throws(RegistryError) -> Response {
         switch route.kind {
         case .file(let file):
+            if session.authorized.isLimited { try requireNames(of: try file.locate(request.match), session.authorized) }
             return try await fileResponse(for: file, request, in: session)
         case .view(let identify):
             let view = try identify(request)
+            // A page about many packages names them all.
+            if view.scope.package == nil { try access.require(session.authorized, for: nil) }
             if session.authorized.repository.kind == .remote, route.options.contains(.verbatim) {
                 let copy = try await verbatimFile(of: view, mayArrive: mayArrive(request.head), in: session)
                 return try await fileResponse(copy, session.authorized, isPointer: true, head: request.head) { _ in [:] }

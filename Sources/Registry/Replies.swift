@@ -130,10 +130,19 @@ extension HTTPField.Name {
 }
 
 extension Credentials {
-    /// What the request carries, whichever of the carriers clients use.
+    /// What the request carries, whichever of the carriers clients use; a ticket in the query of a GET only when it carries nothing else. OCI's
+    /// clients have their own tokens, and no tickets.
     public static func from(_ head: RequestHead) -> Credentials {
         var credentials = from(fields: { name in HTTPField.Name(name).map { head.fields[values: $0] } ?? [] }, allowCookie: true)
+        if credentials.isNone, head.method == .get || head.method == .head, let ticket = head.query["ticket"], head.path.segments.first != "v2" {
+            credentials = .ticket(ticket, path: ticketPath(head.path))
+        }
         credentials.address = head.client
         return credentials
+    }
+
+    /// One spelling for one path: a slash inside a segment is not one between segments.
+    public static func ticketPath(_ path: RequestPath) -> String {
+        path.segments.map { "/" + $0.replacing("%", with: "%25").replacing("/", with: "%2F") }.joined() + (path.hasTrailingSlash ? "/" : "")
     }
 }

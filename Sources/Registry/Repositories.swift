@@ -19,6 +19,8 @@ public struct RepositoryDraft: Sendable {
     public var members: [MemberDraft]?
     /// Virtual: the member that publishing goes to; the inner nil takes it away.
     public var deployMember: RepositoryKey??
+    /// The project it is to belong to; the inner nil takes it out of its project.
+    public var project: EntityID??
     /// By REST field name; an empty value removes the setting. Those of `Registry.sealedSettings` are kept sealed and never shown.
     public var settings: [String: String] = [:]
     public init() {}
@@ -28,9 +30,13 @@ extension Registry {
     /// Settings that are secrets: sealed at rest, write-only.
     public static let sealedSettings: Set<String> = ["upstream_password", "upstream_token"]
 
-    /// - Throws: `invalid` for a wrong draft, `conflict` for a key in use, `forbidden` for a caller who is no administrator.
+    /// - Throws: `invalid` for a wrong draft, `conflict` for a key in use, `forbidden` for a caller who may make none, `notFound` for a project they
+    ///   may make none in.
     public func createRepository(_ draft: RepositoryDraft, by origin: RequestOrigin) async throws(RegistryError) -> Repository {
-        try access.requireAdmin(origin.caller, scope: .writeRepositories)
+        let project = draft.project.flatMap { $0 }
+        try await access.requireMaking(origin.caller, in: project)
+        // Whoever makes a repository may not point this server at its own network.
+        if draft.settings["upstream_allow_private"] == "true" { try access.requireAdmin(origin.caller, scope: .writeRepositories) }
         guard let key = draft.key else { throw invalid("key", "a repository key is 1-128 of A-Z a-z 0-9 . _ - and begins with no . or -") }
         guard let format = draft.format, frontend(for: format) != nil else {
             let known = frontends.map(\.format.name).joined(separator: ", ")
@@ -40,6 +46,7 @@ extension Registry {
         if kind == .remote, draft.upstreamURL == nil { throw invalid("upstream_url", "a remote repository needs an upstream_url") }
         let now = world.now()
         var repository = Repository(id: world.newID(), key: key, name: draft.name ?? key.text, format: format, kind: kind, created: now)
+        repository.project = project
         if let members = draft.members {
             guard isVirtual(repository), !members.isEmpty else {
                 throw invalid("member_repos", "a virtual repository has at least one member, other repositories none")
@@ -51,7 +58,11 @@ extension Registry {
         if try await catalog.repository(key) != nil {
             throw RegistryError(.conflict, subject: .repository(key.text), reason: "there is a repository \(key) already")
         }
-        try await catalog.apply(Change(actor: origin.caller.actor, at: now, requestID: origin.requestID, parts: [.putRepository(repository)]))
+        defer { access.owned(by: origin.caller) }
+        try await catalog.apply(
+            Change(
+                actor: origin.caller.actor, at: now, requestID: origin.requestID,
+                parts: [.putRepository(repository)] + access.owning(repository, by: origin.caller)))
         return try await stored(repository.id)
     }
 
@@ -62,6 +73,12 @@ extension Registry {
         var repository = try access.authorize(origin.caller, .admin, on: try await catalog.repository(key)).repository
         // Whoever runs a repository may not point this server at its own network.
         if draft.settings["upstream_allow_private"] == "true" { try access.requireAdmin(origin.caller, scope: .writeRepositories) }
+        if let project = draft.project, project != repository.project {
+            // It changes who may do what, at both ends.
+            try access.requireAdmin(origin.caller, scope: .writeRepositories)
+            if let project { try await access.requireMaking(origin.caller, in: project) }
+            repository.project = project
+        }
         if let format = draft.format, Format.canonical(format) != Format.canonical(repository.format) {
             throw invalid("format", "the format of a repository cannot change")
         }
@@ -90,8 +107,29 @@ extension Registry {
     }
 
     /// A repository the caller may read; else `notFound` (or `unauthenticated`), whether it exists or not.
-    public func readable(_ key: RepositoryKey, by caller: Caller) async throws(RegistryError) -> Authorized {
-        try access.authorize(caller, .read, on: try await catalog.repository(key))
+    public func readable(_ key: RepositoryKey, by caller: Caller, about subject: Subject = .whole) async throws(RegistryError) -> Authorized {
+        try access.authorize(caller, .read, on: try await catalog.repository(key), about: subject)
+    }
+
+    /// Deletes a project; its repositories stay, and belong to none.
+    public func deleteProject(_ id: EntityID, by origin: RequestOrigin) async throws(RegistryError) {
+        try await access.deleteProject(
+            id, freeing: { () throws(RegistryError) in try await self.repositories(of: id) }, by: origin.caller.actor, requestID: origin.requestID)
+    }
+
+    /// As they are without it.
+    private func repositories(of project: EntityID) async throws(RegistryError) -> [Repository] {
+        var freed: [Repository] = []
+        var last: RepositoryKey?
+        while true {
+            let page = try await catalog.repositories(after: last, limit: 500)
+            for var repository in page where repository.project == project {
+                repository.project = nil
+                freed.append(repository)
+            }
+            guard page.count == 500, let end = page.last else { return freed }
+            last = end.key
+        }
     }
 
     /// A repository the caller may know of, whether or not its content is open to them (a token for management).

@@ -49,18 +49,24 @@ struct RepositorySession: RepositoryPort {
     // MARK: Facts
 
     func facts(in scope: Scope, after: String?, limit: Int) async throws(RegistryError) -> Facts {
-        try await registry.facts(in: scope, after: after, limit: limit, self)
+        try checkMayRead(scope.package)
+        return try await registry.facts(in: scope, after: after, limit: limit, self)
     }
 
     func version(_ name: VersionName, of package: PackageName) async throws(RegistryError) -> Version? {
-        try await registry.version(name, of: package, self)
+        try checkMayRead(package)
+        return try await registry.version(name, of: package, self)
     }
 
     func tag(_ name: TagName, of package: PackageName) async throws(RegistryError) -> Tag? {
-        try await registry.tag(name, of: package, self)
+        try checkMayRead(package)
+        return try await registry.tag(name, of: package, self)
     }
 
-    func asset(at path: AssetPath) async throws(RegistryError) -> Asset? { try await registry.asset(at: path, self) }
+    func asset(at path: AssetPath) async throws(RegistryError) -> Asset? {
+        for step in steps where step.subject == .unknown { try registry.access.require(step, for: path.text) }
+        return try await registry.asset(at: path, self)
+    }
 
     func bytes(of asset: Asset) async throws(RegistryError) -> [UInt8] {
         try await registry.gate(asset.blob, as: asset.path)
@@ -156,13 +162,17 @@ struct RepositorySession: RepositoryPort {
 
     func require(_ permission: Permission) async throws(RegistryError) {
         guard let asked = through.first else {
-            _ = try registry.access.authorize(authorized.caller, permission, on: repository)
+            let given = try registry.access.authorize(authorized.caller, permission, on: repository, about: authorized.subject)
+            // What it is about was not told: a right that is limited to names cannot be decided.
+            if given.subject == .unknown { try registry.access.require(given, for: nil) }
             return
         }
         // As the request itself was: in full at what was asked, then the account's own right on every step of the way.
-        var step = try registry.access.authorize(authorized.caller, permission, on: asked.repository)
+        var step = try registry.access.authorize(authorized.caller, permission, on: asked.repository, about: asked.subject)
+        if step.subject == .unknown { try registry.access.require(step, for: nil) }
         for next in through.dropFirst().map(\.repository) + [repository] {
             guard let reached = registry.access.authorize(member: next, through: step) else { throw Registry.mayNotWrite(through: asked.repository) }
+            if reached.subject == .unknown { try registry.access.require(reached, for: nil) }
             step = reached
         }
     }
@@ -172,6 +182,7 @@ struct RepositorySession: RepositoryPort {
         precondition(authorized.permission != .read, "a route that commits needs more than read")
         let target = try await registry.writable(self)
         let (edit, shared) = try await registry.completed(edit, for: target)
+        for step in target.steps { try registry.requireNames(of: edit, step) }
         return try await registry.catalog.apply(
             registry.change(target.repository, edit, by: authorized.caller.actor, requestID), staged: staged + shared)
     }

@@ -9,6 +9,7 @@ import Testing
         return switch credentials.presented {
         case .none: "\(carrier) none"
         case .malformed: "\(carrier) malformed"
+        case .ticket(_, let path): "\(carrier) ticket \(path)"
         case .token(let token): "\(carrier) token \(token.revealed)"
         case .password(let user, let password): "\(carrier) \(user)|\(password.revealed)"
         }

@@ -27,7 +27,7 @@ import Testing
         func remove() async throws { try await house.access.removeMembers([ada.id], from: team.id, by: .system, requestID: "t") }
         @discardableResult
         func grant(_ actions: Set<Core.Permission>) async throws -> Grant {
-            try await house.access.grant(actions, on: one.id, to: .group(team.id), by: .system, requestID: "t")
+            try await house.access.grant(actions, on: .repository(one.id), to: .group(team.id), by: .system, requestID: "t")
         }
     }
 
@@ -135,7 +135,8 @@ import Testing
         #expect(
             try await refusal { try await access.addMembers([scene.ada.id], to: nobody, by: .system, requestID: "t") }?.code == .notFound)
         #expect(
-            try await refusal { try await access.grant([.read], on: scene.one.id, to: .group(nobody), by: .system, requestID: "t") }?.code
+            try await refusal { try await access.grant([.read], on: .repository(scene.one.id), to: .group(nobody), by: .system, requestID: "t") }?
+                .code
                 == .notFound)
         #expect(try await refusal { try await access.deleteGroup(nobody, by: .system, requestID: "t") }?.code == .notFound)
     }

@@ -32,10 +32,10 @@ import Testing
         #expect(issued.expiresIn == 300)
         let caller = try await house.access.authenticate(.bearer(issued.token.revealed))
         #expect(caller.account == ada.id && caller.credentialKind == .registryToken && !caller.isAdmin)
-        #expect(house.access.permissions(of: caller, on: one, package: "app") == [.read, .write])
-        #expect(house.access.permissions(of: caller, on: one, package: "other") == [])
+        #expect(house.access.permissions(of: caller, on: one, about: .name("app")) == [.read, .write])
+        #expect(house.access.permissions(of: caller, on: one, about: .name("other")) == [])
         #expect(house.access.permissions(of: caller, on: one) == [.read, .write])
-        #expect(house.access.permissions(of: caller, on: two, package: "app") == [])
+        #expect(house.access.permissions(of: caller, on: two, about: .name("app")) == [])
         for scope in TokenScope.allCases { #expect(!caller.permits(scope)) }
         #expect(try await refusal { try await house.token(of: caller, scopes: ["read:artifacts"]) }?.code == .forbidden)
         #expect(try await refusal { try await house.access.issueRegistryToken(for: caller, scopes: []) }?.code == .forbidden)
@@ -53,8 +53,8 @@ import Testing
         #expect(issued.granted == [RegistryScope(name: "open/a", actions: [.read])])
         let caller = try await house.access.authenticate(.bearer(issued.token.revealed))
         #expect(caller.isAnonymous)
-        #expect(house.access.permissions(of: caller, on: open, package: "a") == [.read])
-        #expect(house.access.permissions(of: caller, on: closed, package: "a") == [])
+        #expect(house.access.permissions(of: caller, on: open, about: .name("a")) == [.read])
+        #expect(house.access.permissions(of: caller, on: closed, about: .name("a")) == [])
     }
 
     @Test("a registry token dies with the credential it was exchanged for")
@@ -73,7 +73,7 @@ import Testing
         let fromSession = try await exchange(.bearer(session.accessToken.revealed))
         let fromPassword = try await exchange(.basic(user: "ada", password: House.password))
         for each in [fromToken, fromSession, fromPassword] {
-            #expect(try await house.access.permissions(of: house.access.authenticate(each), on: one, package: "a") == [.read])
+            #expect(try await house.access.permissions(of: house.access.authenticate(each), on: one, about: .name("a")) == [.read])
         }
         try await house.access.revokeToken(api.token.id, of: ada.id, by: owner.actor, requestID: "t")
         #expect(try await refusal { try await house.access.authenticate(fromToken) } == Self.bad)
@@ -96,7 +96,7 @@ import Testing
             for: limited, scopes: [RegistryScope(name: "one/a", actions: all), RegistryScope(name: "two/a", actions: all)])
         #expect(issued.granted == [RegistryScope(name: "one/a", actions: [.read])])
         let caller = try await house.access.authenticate(.bearer(issued.token.revealed))
-        #expect(house.access.permissions(of: caller, on: one, package: "a") == [.read])
-        #expect(house.access.permissions(of: caller, on: two, package: "a") == [])
+        #expect(house.access.permissions(of: caller, on: one, about: .name("a")) == [.read])
+        #expect(house.access.permissions(of: caller, on: two, about: .name("a")) == [])
     }
 }

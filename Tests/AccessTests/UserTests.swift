@@ -109,7 +109,7 @@ import Testing
             record.value = Array(whole.prefix(count))
             #expect(try await refusal { try UserRow(record) }?.code == .corrupt)
         }
-        record.value = [2] + whole.dropFirst()
+        record.value = [9] + whole.dropFirst()
         #expect(try await refusal { try UserRow(record) }?.code == .corrupt)
     }
 }

@@ -22,10 +22,11 @@ extension Access {
 
     private func identify(_ credentials: Credentials) async throws(RegistryError) -> Caller {
         if let (caller, _) = try authenticateAtOnce(credentials) { return caller }
+        if case .ticket(let text, let path) = credentials.presented { return try await authenticate(ticket: text, path: path) }
         guard let key = verified.key(for: credentials.presented) else { throw Access.badCredentials }
         switch credentials.presented {
         case .none: return .anonymous
-        case .malformed: throw Access.badCredentials
+        case .malformed, .ticket: throw Access.badCredentials
         case .token(let token): return try await authenticate(token: token, key: key)
         case .password(let user, let password):
             let proven = try await prove(user, password, from: credentials.address)
@@ -38,6 +39,8 @@ extension Access {
     /// The same without waiting, for an event loop, and how long it is true: nil when it would take a row or a hash to know.
     public func authenticateAtOnce(_ credentials: Credentials) throws(RegistryError) -> (caller: Caller, standing: Standing)? {
         if case .none = credentials.presented { return (.anonymous, Standing(epoch: nil, expires: nil, isGuessable: false)) }
+        // Good once: there is nothing to know beforehand.
+        if case .ticket = credentials.presented { return nil }
         guard let key = verified.key(for: credentials.presented) else { throw Access.badCredentials }
         let now = world.now()
         var isGuessable = false
@@ -119,7 +122,7 @@ extension Access {
     }
 
     /// The caller a registry token was issued to, as the first credential stands now.
-    private func rooted(_ root: CredentialRoot, of account: EntityID) async throws(RegistryError) -> Caller {
+    func rooted(_ root: CredentialRoot, of account: EntityID) async throws(RegistryError) -> Caller {
         switch root {
         case .none:
             throw Access.badCredentials

@@ -10,7 +10,7 @@ extension Access {
     public func issueRegistryToken(
         for caller: Caller, scopes: [RegistryScope]
     ) async throws(RegistryError) -> (token: Secret, expiresIn: Int64, granted: [RegistryScope]) {
-        guard caller.credentialKind != .registryToken else {
+        guard caller.credentialKind != .registryToken, caller.credentialKind != .ticket else {
             throw RegistryError(.forbidden, subject: .request, reason: "a registry token is not exchanged for another")
         }
         if caller.mustChangePassword { try requireAccount(caller) }
@@ -18,7 +18,7 @@ extension Access {
         var granted: [RegistryScope] = []
         for scope in scopes {
             guard let key = scope.repositoryKey, scope.name.utf8.count <= 512, let repository = try await catalog.repository(key) else { continue }
-            let actions = scope.actions.intersection(permissions(of: caller, on: repository))
+            let actions = scope.actions.intersection(permissions(of: caller, on: repository, about: Subject(name: scope.package.map(String.init))))
             if !actions.isEmpty { granted.append(RegistryScope(name: scope.name, actions: actions)) }
         }
         var lifetime = options.registryTokenSeconds

@@ -37,6 +37,16 @@ extension Access {
         return (text, token)
     }
 
+    /// The tokens that are good for this repository and for no other, whoever's they are.
+    public func tokens(for repository: RepositoryID) async throws(RegistryError) -> [APIToken] {
+        var tokens: [APIToken] = []
+        for record in try await records(.token, prefix: "") {
+            let token = try APIToken(record)
+            if token.repositories == [repository] { tokens.append(token) }
+        }
+        return tokens
+    }
+
     /// In the order they were made.
     public func tokens(of account: EntityID) async throws(RegistryError) -> [APIToken] {
         var tokens: [APIToken] = []

@@ -69,13 +69,13 @@ extension Access {
         }.user
     }
 
-    /// Removes the account with its sessions, tokens, permissions and places in groups.
+    /// Removes the account with its sessions, tokens, permissions, roles and places in groups.
     /// - Throws: `notFound`; `conflict` when it would leave no active administrator.
     public func deleteUser(_ id: EntityID, by actor: Actor, requestID: String) async throws(RegistryError) {
         guard try await userRow(id) != nil else { throw Access.noSuchUser }
         try await checkNotLastAdmin(id)
         var parts: [Change.Part] = [.deleteRecord(.user, id: id.description)]
-        for (kind, prefix) in [(Record.Kind.session, "\(id)/"), (.token, "\(id)/"), (.permission, "u/\(id)/")] {
+        for (kind, prefix) in [(Record.Kind.session, "\(id)/"), (.token, "\(id)/"), (.permission, "u/\(id)/"), (.permission, "r/\(id)/")] {
             parts += try await records(kind, prefix: prefix).map { .deleteRecord(kind, id: $0.id) }
         }
         for group in try await groups(of: id) { parts += Membership.removal(group, id) }
@@ -102,6 +102,9 @@ extension Access {
     /// An administrator's change of another account: a random password, returned once, to be changed at the first login.
     public func resetPassword(of id: EntityID, by actor: Actor, requestID: String) async throws(RegistryError) -> Secret {
         guard let row = try await userRow(id) else { throw Access.noSuchUser }
+        guard !row.user.isService else {
+            throw RegistryError(.invalid, subject: .account(row.user.username), reason: "a service account has no password: give it a token")
+        }
         let password = generatedPassword()
         try await replacePassword(of: row, with: password, mustChange: true, by: actor, requestID: requestID)
         guesses.forget(row.user.username)
@@ -205,7 +208,7 @@ extension Access {
         }
     }
 
-    private static func check(displayName: String?) throws(RegistryError) {
+    static func check(displayName: String?) throws(RegistryError) {
         guard let displayName else { return }
         guard displayName.utf8.count <= 256, displayName.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
             throw RegistryError(.invalid, subject: .field("display_name"), reason: "at most 256 bytes, no control characters")

@@ -62,6 +62,7 @@ public final class Access: Sendable {
     /// What an unknown user's password is compared with.
     let decoyHash: String
     let setup = Mutex(Setup())
+    let tickets = TicketBox(countMax: Access.ticketsMax)
 
     /// - Throws: `invalid` for options no server should start with.
     public init(

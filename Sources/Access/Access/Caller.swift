@@ -7,7 +7,7 @@ public import Core
 public struct Caller: Sendable {
     /// What proved who the caller is.
     public enum CredentialKind: String, Sendable {
-        case none, password, session, apiToken, registryToken
+        case none, password, session, apiToken, registryToken, ticket
     }
 
     public let actor: Actor
@@ -39,6 +39,9 @@ public struct Caller: Sendable {
 
     /// Nobody in particular.
     public static let anonymous = Caller(anonymousWith: nil)
+
+    /// Whether what a request is about inside a repository can make a difference to this caller.
+    public var isBoundToNames: Bool { registryScopes != nil || holdings.hasNames }
 
     /// The credential does not forbid this use. What the account may do is another question.
     public func permits(_ scope: TokenScope) -> Bool {

@@ -3,7 +3,7 @@ import Parsing
 
 /// How a credential reached us: some rules (cross-site request forgery) depend on it.
 public enum CredentialCarrier: Sendable, Hashable {
-    case none, bearer, basic, apiKey, cookie
+    case none, bearer, basic, apiKey, cookie, ticket
     /// `Bearer base64(user:password)`, which some clients send.
     case bearerBasic
 }
@@ -15,6 +15,8 @@ public struct Credentials: Sendable {
         /// A session's access token, an API token or a registry token: the text itself says which.
         case token(Secret)
         case password(user: String, Secret)
+        /// For this path, decoded.
+        case ticket(Secret, path: String)
         /// Something was presented that is no credential of ours.
         case malformed
     }
@@ -33,6 +35,9 @@ public struct Credentials: Sendable {
     public static func bearer(_ token: String) -> Credentials { Credentials(carrier: .bearer, presented: .token(Secret(token))) }
     public static func apiKey(_ token: String) -> Credentials { Credentials(carrier: .apiKey, presented: .token(Secret(token))) }
     public static func cookie(_ token: String) -> Credentials { Credentials(carrier: .cookie, presented: .token(Secret(token))) }
+    public static func ticket(_ text: String, path: String) -> Credentials {
+        Credentials(carrier: .ticket, presented: .ticket(Secret(text), path: path))
+    }
     /// The password may also be a token: docker, pip, Maven and others can send nothing else.
     public static func basic(user: String, password: String, from address: String = "") -> Credentials {
         Credentials(carrier: .basic, presented: .of(user: user, password: password), address: address)

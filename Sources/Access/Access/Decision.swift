@@ -42,7 +42,8 @@ extension Access {
         guard let decisions, let asked = caller.asked else { return }
         let decision = Decision(
             at: world.now(), actor: caller.actor, credential: caller.credentialKind, credentialID: caller.root.id, action: action,
-            kind: repository == nil ? "server" : "repository", subject: repository?.key.text, subjectID: repository?.id, detail: package,
+            kind: repository == nil ? "server" : "repository", subject: repository?.key.text, subjectID: repository?.id,
+            detail: package.map { Redaction.target($0) },
             refusal: refusal, asked: asked, requestID: asked.requestID)
         try keep(decision, in: decisions)
     }

@@ -12,13 +12,15 @@ public struct User: Sendable, Hashable {
     public var mustChangePassword: Bool
     public var created: Timestamp
     public var updated: Timestamp
+    /// It belongs to a machine: it has no password, and comes with tokens only.
+    public var isService = false
 }
 
 // The rows, bytes first, are described in docs/internals/accounts.md. Each begins with its format number.
 
 /// `Record(.user, id: <account>, unique: <username in lower case>)`
 struct UserRow: Sendable, Hashable {
-    static let format: UInt8 = 1
+    static let format: UInt8 = 2
 
     var user: User
     /// A PHC string; nil when the account has no password.
@@ -45,6 +47,7 @@ struct UserRow: Sendable, Hashable {
         writer.write(passwordHash) { $0.write($1) }
         writer.write(credentialEpoch)
         writer.write(locksSetup)
+        writer.write(user.isService)
         return Record(kind: .user, id: user.id.description, unique: UserRow.unique(user.username), value: writer.bytes)
     }
 
@@ -56,7 +59,7 @@ struct UserRow: Sendable, Hashable {
     }
 
     init(_ record: Record) throws(RegistryError) {
-        var reader = try Rows.reader(record, format: UserRow.format)
+        var (format, reader) = try Rows.reader(record, formats: 1...UserRow.format)
         guard let id = EntityID(record.id) else { throw BinaryReader.damaged }
         user = User(
             id: id, username: try reader.readString(), email: try reader.readString(),
@@ -66,6 +69,8 @@ struct UserRow: Sendable, Hashable {
         passwordHash = try reader.readOptional { (reader) throws(RegistryError) in try reader.readString() }
         credentialEpoch = try reader.readUInt32()
         locksSetup = try reader.readBool()
+        // Before format 2 every account was a person's.
+        user.isService = format >= 2 ? try reader.readBool() : false
         revision = record.revision
     }
 }
@@ -117,11 +122,17 @@ struct SessionRow: Sendable, Hashable {
 
 enum Rows {
     static func reader(_ record: Record, format: UInt8) throws(RegistryError) -> BinaryReader {
+        try reader(record, formats: format...format).reader
+    }
+
+    /// The row's format, and the reader behind it.
+    static func reader(_ record: Record, formats: ClosedRange<UInt8>) throws(RegistryError) -> (format: UInt8, reader: BinaryReader) {
         var reader = BinaryReader(record.value)
-        guard try reader.readUInt8() == format else {
+        let format = try reader.readUInt8()
+        guard formats.contains(format) else {
             throw RegistryError(.corrupt, subject: .store, reason: "a stored account row has a format this version does not know")
         }
-        return reader
+        return (format, reader)
     }
 
     /// `<id>/<id>`

@@ -47,7 +47,7 @@ final class VerifiedCache: Sendable {
         var hash = SHA256()
         hash.update(data: salt)
         switch presented {
-        case .none, .malformed: return nil
+        case .none, .malformed, .ticket: return nil
         case .token(let token):
             hash.update(data: [0])
             hash.update(data: Array(token.revealed.utf8))

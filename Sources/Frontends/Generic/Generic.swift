@@ -83,6 +83,8 @@ public struct GenericFrontend: Frontend {
         return .status(.noContent)
     }
 
+    public func tokenName(of match: Match) -> String? { (try? GenericFrontend.path(match))?.text }
+
     private static func path(_ match: Match) throws(RegistryError) -> AssetPath {
         guard let path = AssetPath(match["path"]) else {
             throw RegistryError(.invalid, subject: .field("path"), reason: "a path has at most 2048 bytes and no empty, '.' or '..' segment")

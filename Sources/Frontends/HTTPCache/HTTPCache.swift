@@ -14,6 +14,8 @@ public struct HTTPCacheFrontend: Frontend {
         isCache: true)
     public let routes: [Route]
 
+    public func tokenName(of match: Match) -> String? { (try? CacheKey(match))?.path.text }
+
     public init() {
         let readKey: @Sendable (Match) throws(RegistryError) -> FileTarget = { match throws(RegistryError) in .path(try CacheKey(match).path) }
         routes = [

@@ -45,8 +45,9 @@ public protocol Frontend: Sendable {
     /// Which rows of two members of a virtual repository are the same thing, so that only the first member's counts.
     var mergeUnit: MergeUnit { get }
 
-    /// The name inside the repository that a bearer token must be scoped to (Docker token protocol: `repository:KEY/NAME:pull`); nil where
-    /// tokens cover whole repositories.
+    /// The name inside the repository that a matched row is about, the one its handler goes by: a package's, or a path. Rights that are limited to
+    /// names, and bearer tokens that are (Docker token protocol: `repository:KEY/NAME:pull`), are asked about it. nil: about the repository as a
+    /// whole, or a name that only the body has; never a guess.
     func tokenName(of match: Match) -> String?
 
     /// A failure in the dialect the format's client understands.

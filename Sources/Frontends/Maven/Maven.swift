@@ -76,6 +76,13 @@ public struct MavenFrontend: Frontend {
             })
     }
 
+    /// The file's path; of `maven-metadata.xml` the folder it is about.
+    public func tokenName(of match: Match) -> String? {
+        if !match["path"].isEmpty { return AssetPath(match["path"])?.text }
+        let version = match["version"].isEmpty ? "" : match["version"] + MavenFile.snapshot
+        return AssetPath([match["folder"], version, match["file"]].filter { !$0.isEmpty }.joined(separator: "/"))?.text
+    }
+
     public func upstream(for resource: Resource, given facts: Facts) -> UpstreamRequest? {
         switch resource {
         case .view(let view):

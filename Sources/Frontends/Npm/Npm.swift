@@ -50,18 +50,33 @@ public struct NpmFrontend: Frontend {
 
             .view("{package}") { request throws(RegistryError) in View(try packageName(request.match), Variant.asked(by: request.head)) },
             .view("{first}/{second}") { request throws(RegistryError) in
-                let (first, second) = (request.match["first"], request.match["second"])
-                // A scope and a name, or a name and a version.
-                if first.hasPrefix("@"), !first.contains("/") {
-                    return View(try packageName("\(first)/\(second)"), Variant.asked(by: request.head))
-                }
-                return View(try packageName(first), .release(second))
+                let (package, isScoped) = try NpmFrontend.package(ofPair: request.match)
+                return View(package, isScoped ? Variant.asked(by: request.head) : .release(request.match["second"]))
             },
             .view("{scope}/{name}/{version}") { request throws(RegistryError) in
-                View(try packageName("\(request.match["scope"])/\(request.match["name"])"), .release(request.match["version"]))
+                View(try NpmFrontend.package(ofTriple: request.match), .release(request.match["version"]))
             },
             .action(.put, "{package+}", needs: .write) { request, port throws(RegistryError) in try await publish(request, port) },
         ]
+    }
+
+    /// A scope and a name, or a name and a version.
+    private static func package(ofPair match: Match) throws(RegistryError) -> (package: PackageName, isScoped: Bool) {
+        let (first, second) = (match["first"], match["second"])
+        guard first.hasPrefix("@"), !first.contains("/") else { return (try packageName(first), false) }
+        return (try packageName("\(first)/\(second)"), true)
+    }
+
+    private static func package(ofTriple match: Match) throws(RegistryError) -> PackageName {
+        try packageName("\(match["scope"])/\(match["name"])")
+    }
+
+    public func tokenName(of match: Match) -> String? {
+        if !match["package"].isEmpty { return (try? packageName(match))?.text }
+        if !match["spec"].isEmpty { return (try? Coordinates(of: match))?.package.text }
+        if !match["first"].isEmpty { return (try? NpmFrontend.package(ofPair: match))?.package.text }
+        if !match["scope"].isEmpty { return (try? NpmFrontend.package(ofTriple: match))?.text }
+        return nil
     }
 
     public func upstream(for resource: Resource, given facts: Facts) -> UpstreamRequest? {

@@ -37,6 +37,8 @@ public struct PyPIFrontend: Frontend {
         ]
     }
 
+    public func tokenName(of match: Match) -> String? { (try? project(match))?.text }
+
     public func upstream(for resource: Resource, given facts: Facts) -> UpstreamRequest? {
         upstream(for: resource, given: facts, at: Upstream(url: ""))
     }
