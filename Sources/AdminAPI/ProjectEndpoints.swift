@@ -7,7 +7,7 @@ import Registry
 /// Projects: repositories that belong together, and who has rights on all of them.
 enum ProjectEndpoints {
     static let table: [Endpoint] = [
-        .json(.get, "/api/v1/projects", "projects_list", "projects", .admin, scope: .readRepositories) {
+        .json(.get, "/api/v1/projects", "projects_list", "projects", .admin) {
             (call, _: Nothing) throws(RegistryError) -> ProjectListResponse in
             ProjectListResponse(items: try await call.access.projects().map(ProjectResponse.init))
         },
@@ -19,7 +19,7 @@ enum ProjectEndpoints {
                     key: request.key, name: request.name, description: request.description, by: call.caller.actor,
                     requestID: call.head.requestID))
         },
-        .json(.get, "/api/v1/projects/{id}", "projects_get", "projects", .admin, scope: .readRepositories) {
+        .json(.get, "/api/v1/projects/{id}", "projects_get", "projects", .admin) {
             (call, _: Nothing) throws(RegistryError) -> ProjectResponse in
             ProjectResponse(try await project(call))
         },
@@ -30,12 +30,12 @@ enum ProjectEndpoints {
                 try await call.access.updateProject(
                     try call.id(), name: request.name, description: request.description, by: call.caller.actor, requestID: call.head.requestID))
         },
-        .json(.delete, "/api/v1/projects/{id}", "projects_delete", "projects", .admin, scope: .deleteRepositories) {
+        .json(.delete, "/api/v1/projects/{id}", "projects_delete", "projects", .admin) {
             (call, _: Nothing) throws(RegistryError) -> Nothing in
             try await call.registry.deleteProject(try call.id(), by: call.origin)
             return Nothing()
         },
-        .json(.get, "/api/v1/projects/{id}/members", "projects_list_members", "projects", .admin, scope: .readRepositories) {
+        .json(.get, "/api/v1/projects/{id}/members", "projects_list_members", "projects", .admin) {
             (call, _: Nothing) throws(RegistryError) -> ProjectMemberListResponse in
             let project = try await project(call)
             // Rows with patterns are permissions of the project, and no membership.

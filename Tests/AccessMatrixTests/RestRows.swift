@@ -2,7 +2,7 @@ import HTTPTypes
 
 /// The endpoints of the REST API, in the order of their tables.
 enum RestRows {
-    static let all = accounts + groups + permissions + repositories + content + system
+    static let all = accounts + machines + groups + projects + permissions + repositories + content + system
 
     private static let login = #"{"username":"nobody-here","password":"not the password"}"#
     private static let mint = #"{"name":"ci","scopes":["read:artifacts"]}"#
@@ -31,6 +31,34 @@ enum RestRows {
         Row(.get, "/api/v1/users/{id}/tokens", .others, "/api/v1/users/{user}/tokens"),
         Row(.post, "/api/v1/users/{id}/tokens", .others, "/api/v1/users/{user}/tokens", mint),
         Row(.delete, "/api/v1/users/{id}/tokens/{token_id}", .others, "/api/v1/users/{user}/tokens/{token}", consumes: true),
+    ]
+
+    private static let machines = [
+        Row(.post, "/api/v1/auth/ticket", .ticket, "/api/v1/auth/ticket", #"{"purpose":"download","resource_path":"/general/a/b"}"#),
+        Row(.get, "/api/v1/users/{id}/roles", .users, "/api/v1/users/{user}/roles"),
+        Row(.post, "/api/v1/users/{id}/roles", .editUsers, "/api/v1/users/{victim}/roles", #"{"role_id":"reader"}"#, consumes: true),
+        Row(.delete, "/api/v1/users/{id}/roles/{role_id}", .editUsers, "/api/v1/users/{user}/roles/developer"),
+        Row(.get, "/api/v1/service-accounts", .users, "/api/v1/service-accounts"),
+        Row(.post, "/api/v1/service-accounts", .editUsers, "/api/v1/service-accounts", #"{"name":"made"}"#),
+        Row(.get, "/api/v1/service-accounts/{id}", .users, "/api/v1/service-accounts/{uuid}", isMissing: true),
+        Row(.patch, "/api/v1/service-accounts/{id}", .editUsers, "/api/v1/service-accounts/{uuid}", #"{"display_name":"d"}"#),
+        Row(.delete, "/api/v1/service-accounts/{id}", .editUsers, "/api/v1/service-accounts/{uuid}"),
+        Row(.get, "/api/v1/service-accounts/{id}/tokens", .users, "/api/v1/service-accounts/{uuid}/tokens", isMissing: true),
+        Row(.post, "/api/v1/service-accounts/{id}/tokens", .editUsers, "/api/v1/service-accounts/{uuid}/tokens", mint),
+        Row(.delete, "/api/v1/service-accounts/{id}/tokens/{token_id}", .editUsers, "/api/v1/service-accounts/{uuid}/tokens/{uuid}"),
+    ]
+
+    private static let project = #"{"key":"made","name":"made"}"#
+    private static let member = #"{"principal_type":"user","principal_id":"{user}","actions":["read"]}"#
+    private static let projects = [
+        Row(.get, "/api/v1/projects", .admin, "/api/v1/projects"),
+        Row(.post, "/api/v1/projects", .create, "/api/v1/projects", project),
+        Row(.get, "/api/v1/projects/{id}", .admin, "/api/v1/projects/{uuid}", isMissing: true),
+        Row(.put, "/api/v1/projects/{id}", .create, "/api/v1/projects/{uuid}", #"{"name":"n"}"#),
+        Row(.delete, "/api/v1/projects/{id}", .admin, "/api/v1/projects/{uuid}"),
+        Row(.get, "/api/v1/projects/{id}/members", .admin, "/api/v1/projects/{uuid}/members", isMissing: true),
+        Row(.post, "/api/v1/projects/{id}/members", .create, "/api/v1/projects/{uuid}/members", member),
+        Row(.delete, "/api/v1/projects/{id}/members", .create, "/api/v1/projects/{uuid}/members", member),
     ]
 
     private static let group = #"{"name":"made"}"#
@@ -73,6 +101,10 @@ enum RestRows {
         Row(.post, "/api/v1/repositories/{key}/routing-rules", .manage, "/api/v1/repositories/{r}/routing-rules", #"{"rules":[]}"#),
         Row(.delete, "/api/v1/repositories/{key}/routing-rules", .manage, "/api/v1/repositories/{r}/routing-rules"),
         Row(.post, "/api/v1/repositories/{key}/test-upstream", .manage, "/api/v1/repositories/{r}/test-upstream"),
+        Row(.get, "/api/v1/repositories/{key}/tokens", .manage, "/api/v1/repositories/{r}/tokens"),
+        Row(.post, "/api/v1/repositories/{key}/tokens", .manage, "/api/v1/repositories/{r}/tokens", #"{"name":"t","scopes":["write:repositories"]}"#),
+        Row(.get, "/api/v1/repositories/{key}/tokens/{token_id}", .manage, "/api/v1/repositories/{r}/tokens/{uuid}", isMissing: true),
+        Row(.delete, "/api/v1/repositories/{key}/tokens/{token_id}", .manage, "/api/v1/repositories/{r}/tokens/{uuid}"),
         Row(.get, "/api/v1/repositories/{key}/members", .list, "/api/v1/repositories/{r}/members", account: true, kinds: ["virtual"]),
         Row(.post, "/api/v1/repositories/{key}/members", .manage, "/api/v1/repositories/{r}/members", #"{"member_key":"nothing"}"#),
         Row(.put, "/api/v1/repositories/{key}/members", .manage, "/api/v1/repositories/{r}/members", #"{"members":[]}"#),

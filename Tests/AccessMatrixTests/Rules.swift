@@ -16,6 +16,8 @@ enum Need: Int, CaseIterable {
     case group
     // A thing in a repository that is named by its own id: who may not read it is told nothing, not even to log in.
     case package
+    // A ticket: a token that may read artifacts, wherever.
+    case ticket
     // To destroy content for good: the right to delete it as well as `purge`.
     case erase
 }
@@ -92,6 +94,7 @@ enum Rules {
             let mayListUsers = verdict(name, .users, visibility, on: surface)
             return mayListUsers == .forbidden ? .absent : mayListUsers
         }
+        if need == .ticket { return name.contains(" bound ") ? .served : verdict(name, .mint, visibility, on: surface) }
         if need == .erase {
             let mayDelete = verdict(name, .delete, visibility, on: surface)
             return mayDelete == .served ? verdict(name, .purge, visibility, on: surface) : mayDelete
