@@ -78,6 +78,27 @@ import Testing
             ])
     }
 
+    @Test("an account whose password must change is served nothing but the change, on every route")
+    func mustChange() async throws {
+        let stage = try await Stage()
+        let asker = Asker(stage)
+        let tardy = Principal(name: "tardy", rule: "keeper", credential: .user("tardy"))
+        var served: Set<String> = []
+        for cell in Cell.all(of: [tardy]) where cell.row.needs != .open && !cell.row.consumes {
+            let answer = await asker.send(cell, cell.key, stage.names)
+            if ![403, 404, 428].contains(answer.status) { served.insert("\(cell.row) \(answer.status)") }
+            #expect(answer.status != 404 || cell.row.format != "rest", "\(cell.words)")
+        }
+        #expect(
+            served.sorted() == [
+                // Who one is, and a list of nothing.
+                "npm GET {repository}/-/ping 200", "npm GET {repository}/-/whoami 200", "npm PUT {repository}/-/user/{user} 400", "oci GET / 200",
+                "oci GET /_catalog[/] 200",
+                "rest GET /api/v1/auth/me 200", "rest POST /api/v1/users/me/password 400",
+            ])
+        await stage.close()
+    }
+
     // MARK: The matrix
 
     @Test("every route, asked by everybody, of every kind of repository, is served, refused or absent as the rules say")

@@ -29,8 +29,14 @@ final class Stage: Sendable {
     let principals: [Principal]
     /// Of what stands in braces in a row; of repositories by `KEY rid`, `KEY package`, `KEY signer`.
     let names: [String: String]
-    /// Accounts with grants, and what they were granted.
-    private let grantees: [(id: String, actions: [String])]
+    /// Accounts and groups with grants, and what they were granted.
+    private let grantees: [Grantee]
+
+    struct Grantee: Sendable {
+        let type: String
+        let id: String
+        let actions: [String]
+    }
 
     static func key(_ format: String, _ kind: String, _ visibility: Visibility) -> String { "\(format)-\(kind)-\(visibility)" }
 
@@ -38,7 +44,7 @@ final class Stage: Sendable {
         kinds.flatMap { kind in Visibility.allCases.map { key(format, kind, $0) } }
     }
 
-    private static let rights = [("reader", ["read"]), ("writer", ["write"]), ("deleter", ["delete"]), ("keeper", ["admin"])]
+    private static let rights = [("reader", ["read"]), ("writer", ["write"]), ("deleter", ["delete"]), ("keeper", ["admin"]), ("tardy", ["admin"])]
     /// What of a row's braces an id that names nothing stands for.
     static let nothing = "01949000-0000-7000-8000-00000000dead"
 
@@ -46,8 +52,15 @@ final class Stage: Sendable {
         house = try await House()
         upstream = try await ScriptedServer.start { _ in .status(404) }
         var names = ["uuid": Stage.nothing, "blob": Publication.digest.description]
-        var grantees: [(id: String, actions: [String])] = []
-        for (name, actions) in Stage.rights { grantees.append((await house.user(name), actions)) }
+        var grantees: [Grantee] = []
+        for (name, actions) in Stage.rights { grantees.append(Grantee(type: "user", id: await house.user(name), actions: actions)) }
+        // What a group is given, its members have; nobody has what another group is given.
+        for (name, member, actions) in [("publishers", "member", ["write"]), ("strangers", "outsider", [])] {
+            let group = await house.send(.post, "/api/v1/groups", json: ["name": .string(name)]).json["id"]?.string ?? ""
+            let account = await house.user(member)
+            await house.send(.post, "/api/v1/groups/\(group)/members", json: ["user_ids": [.string(account)]])
+            if !actions.isEmpty { grantees.append(Grantee(type: "group", id: group, actions: actions)) }
+        }
         self.grantees = grantees
         names["user"] = await house.user("bystander")
         for format in Stage.formats {
@@ -91,19 +104,28 @@ final class Stage: Sendable {
         let group = await house.send(.post, "/api/v1/groups", json: ["name": "circle"]).json["id"]?.string
         names["group"] = group
         await house.send(.post, "/api/v1/groups/\(group ?? "")/members", json: ["user_ids": [names["user"].map { .string($0) } ?? .null]])
+        let tardy = grantees.dropFirst(Stage.rights.count - 1).first?.id ?? ""
+        await house.send(.post, "/api/v1/users/\(tardy)/force-password-change")
         self.names = names
     }
 
     @discardableResult
     private static func repository(
         _ key: String, _ format: String, isPublic: Bool = false, _ more: [(String, JSON)] = [], in house: House,
-        _ grantees: [(id: String, actions: [String])]
+        _ grantees: [Grantee]
     ) async throws -> String {
         let made = await house.repository(key, format: format, isPublic: isPublic, more)
         guard let id = made.json["id"]?.string else {
             throw RegistryError(.internal, subject: .repository(key), reason: made.text)
         }
-        for (account, actions) in grantees { await house.grant(actions, on: key, to: account) }
+        for grantee in grantees {
+            await house.send(
+                .post, "/api/v1/permissions",
+                json: [
+                    "principal_type": .string(grantee.type), "principal_id": .string(grantee.id), "target_type": "repository",
+                    "target_id": .string(id), "actions": .array(grantee.actions.map { .string($0) }),
+                ])
+        }
         guard more.isEmpty else { return id }
         for call in Publication.of(format, in: key) {
             let answer = await house.send(call.method, call.target, [("Content-Type", call.type)], body: call.body)
@@ -142,6 +164,8 @@ struct Cast {
         add("no rights", "no rights", .user("newcomer"))
         add("owner of another repository", "no rights", .user("stranger"))
         for name in ["reader", "writer", "deleter", "keeper"] { add(name, name, .user(name)) }
+        add("member of a group that may write", "writer", .user("member"))
+        add("member of another group", "no rights", .user("outsider"))
         add("administrator", "administrator", .admin)
         for (name, rule) in [("reader", "reader"), ("keeper", "keeper"), ("admin", "administrator")] {
             let session = try await login(name)
