@@ -14,10 +14,11 @@ public struct AdminAPI: Sendable {
         public var version: String
         /// Health routes name the parts they looked at.
         public var detailedHealth: Bool
-        public var demoMode = false
         public var limits = RequestLimits()
         /// nil: decisions are not kept.
         public var audit: AuditTrail?
+        /// Session cookies are for HTTPS only, even where this server sees none.
+        public var enforceHTTPS = false
         public init(version: String, detailedHealth: Bool) {
             self.version = version
             self.detailedHealth = detailedHealth
@@ -38,7 +39,7 @@ public struct AdminAPI: Sendable {
         self.options = options
         requests = RequestCounter(options.limits, world: registry.world)
         endpoints =
-            AuthEndpoints.table + UserEndpoints.table + RoleEndpoints.table + MachineEndpoints.table + GroupEndpoints.table
+            AuthEndpoints.table + TOTPEndpoints.table + UserEndpoints.table + RoleEndpoints.table + MachineEndpoints.table + GroupEndpoints.table
             + PermissionEndpoints.table
             + ProjectEndpoints.table + RepositoryTokenEndpoints.table + TicketEndpoints.table + RepositoryEndpoints.table
             + RemoteEndpoints.table
@@ -61,6 +62,8 @@ extension AdminAPI: Responder {
     public func respond(to head: RequestHead, body: Body) async -> Response {
         do throws(RegistryError) {
             guard let (endpoint, match) = try find(head) else { return otherMethod(head) }
+            if let refusal = try demonstrationRefusal(of: endpoint, head.method) { return refusal }
+            if endpoint.access == .public, endpoint.method != .get { try registry.refuseForeignPage(head) }
             let caller = endpoint.access == .public ? .anonymous : try await caller(of: head)
             let standing = try requests.count(endpoint.countedAs, caller, from: head.client)
             try registry.access.refuseRegistryToken(caller)
@@ -84,6 +87,17 @@ extension AdminAPI: Responder {
         } catch {
             return failure(error, for: head)
         }
+    }
+
+    /// Where nothing may be changed, one may still log in and out, and read; and whoever sets the server up may finish that.
+    private func demonstrationRefusal(of endpoint: Endpoint, _ method: HTTPRequest.Method) throws(RegistryError) -> Response? {
+        guard registry.options.isDemonstration, method != .get, method != .head else { return nil }
+        guard !(endpoint.tag == "auth" && endpoint.access == .public), !(endpoint.access == .passwordChange && registry.access.setupRequired) else {
+            return nil
+        }
+        var response = try Response.json(["error": Registry.demonstration.reason], status: 403)
+        response.failure = Registry.demonstration
+        return response
     }
 
     /// Credentials that do not hold count as a login: whatever they were, trying many is guessing.

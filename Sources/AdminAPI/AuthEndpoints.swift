@@ -10,9 +10,13 @@ enum AuthEndpoints {
         .raw(.post, "/api/v1/auth/login", "login", "auth", .public, request: .of(LoginRequest.self), reply: .of(LoginResponse.self)) {
             call throws(RegistryError) in
             let login = try await call.decode(LoginRequest.self)
-            return try answer(
-                try await call.access.login(
-                    username: login.username, password: login.password, requestID: call.head.requestID, for: Asked(call.head)), call)
+            switch try await call.access.login(
+                username: login.username, password: login.password, requestID: call.head.requestID, for: Asked(call.head))
+            {
+            case .session(let session): return try answer(session, call)
+            case .needsCode(let token): return try Response.json(LoginResponse(pending: token, isEnrolment: false))
+            case .needsEnrolment(let token): return try Response.json(LoginResponse(pending: token, isEnrolment: true))
+            }
         },
         .raw(.post, "/api/v1/auth/refresh", "refresh_token", "auth", .public, request: .of(RefreshTokenRequest.self), reply: .of(LoginResponse.self))
         {
@@ -29,7 +33,7 @@ enum AuthEndpoints {
                 try await call.access.logout(caller, requestID: call.head.requestID)
             }
             var response = Response(.ok)
-            response.fields[values: .setCookie] = cookies(access: "", refresh: "", accessAge: 0, refreshAge: 0, isSecure: call.head.isSecure)
+            response.fields[values: .setCookie] = cookies(access: "", refresh: "", accessAge: 0, refreshAge: 0, isSecure: isSecure(call))
             return response
         },
         .json(.get, "/api/v1/auth/me", "get_current_user", "auth", .passwordChange) { (call, _: Nothing) throws(RegistryError) -> UserResponse in
@@ -63,17 +67,24 @@ enum AuthEndpoints {
         return CreateApiTokenResponse(id: token.id.description, token: text.revealed, name: token.name)
     }
 
-    private static func answer(_ session: Session, _ call: Call) throws(RegistryError) -> Response {
+    static func answer(_ session: Session, _ call: Call) throws(RegistryError) -> Response {
         var response = try Response.json(
             LoginResponse(
                 access_token: session.accessToken.revealed, refresh_token: session.refreshToken.revealed, expires_in: session.expiresIn,
                 token_type: "Bearer",
                 must_change_password: session.mustChangePassword))
-        response.fields[values: .setCookie] = cookies(
-            access: session.accessToken.revealed, refresh: session.refreshToken.revealed, accessAge: session.expiresIn,
-            refreshAge: session.refreshExpiresIn, isSecure: call.head.isSecure)
+        response.fields[values: .setCookie] = cookies(of: session, call)
         return response
     }
+
+    static func cookies(of session: Session, _ call: Call) -> [String] {
+        cookies(
+            access: session.accessToken.revealed, refresh: session.refreshToken.revealed, accessAge: session.expiresIn,
+            refreshAge: session.refreshExpiresIn, isSecure: isSecure(call))
+    }
+
+    /// A cookie that was set over HTTPS, or is to be used over it only, never leaves in clear text.
+    private static func isSecure(_ call: Call) -> Bool { call.head.isSecure || call.api.options.enforceHTTPS }
 
     private static func cookies(access: String, refresh: String, accessAge: Int64, refreshAge: Int64, isSecure: Bool) -> [String] {
         let secure = isSecure ? "; Secure" : ""
@@ -103,6 +114,17 @@ struct LoginResponse: Codable, Sendable {
     let expires_in: Int64
     let token_type: String
     let must_change_password: Bool
+    var totp_required: Bool?
+    var totp_enrollment_required: Bool?
+    var totp_token: String?
+}
+extension LoginResponse {
+    /// Half a login: no tokens, no cookies.
+    init(pending token: Secret, isEnrolment: Bool) {
+        self.init(
+            access_token: "", refresh_token: "", expires_in: 0, token_type: "Bearer", must_change_password: false,
+            totp_required: isEnrolment ? nil : true, totp_enrollment_required: isEnrolment ? true : nil, totp_token: token.revealed)
+    }
 }
 struct UserResponse: Codable, Sendable {
     let id, username, email: String
@@ -114,7 +136,7 @@ struct UserResponse: Codable, Sendable {
         email = user.email
         display_name = user.displayName
         is_admin = user.isAdmin
-        totp_enabled = false
+        totp_enabled = user.hasTOTP
     }
 }
 struct CreateApiTokenRequest: Codable, Sendable {

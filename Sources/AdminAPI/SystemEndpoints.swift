@@ -30,7 +30,7 @@ enum SystemEndpoints {
         .json(.get, "/api/v1/system/config", "get_system_config", "system", .optional) {
             (call, _: Nothing) throws(RegistryError) -> SystemConfigResponse in
             SystemConfigResponse(
-                max_upload_size_bytes: call.registry.options.uploadBytesMax, demo_mode: call.api.options.demoMode,
+                max_upload_size_bytes: call.registry.options.uploadBytesMax, demo_mode: call.registry.options.isDemonstration,
                 guest_access_enabled: call.access.options.guestAccess,
                 auth: SystemConfigResponse.Auth(), storage_backend: "filesystem")
         },
@@ -72,7 +72,7 @@ enum SystemEndpoints {
         let detail = call.api.options.detailedHealth
         return try Response.json(
             HealthResponse(
-                status: isHealthy ? "healthy" : "unhealthy", version: call.api.options.version, demo_mode: call.api.options.demoMode,
+                status: isHealthy ? "healthy" : "unhealthy", version: call.api.options.version, demo_mode: call.registry.options.isDemonstration,
                 checks: detail ? checks : checks.mapValues { CheckResponse(status: $0.status, message: nil) }),
             status: isHealthy ? 200 : 503)
     }

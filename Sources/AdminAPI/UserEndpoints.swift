@@ -46,6 +46,12 @@ enum UserEndpoints {
             (call, request: UpdateUserRequest) throws(RegistryError) -> AdminUserResponse in
             let edit = UserEdit(
                 email: request.email, displayName: request.display_name.map { .some($0) }, isAdmin: request.is_admin, isActive: request.is_active)
+            if let on = request.totp_enabled {
+                guard !on else {
+                    throw RegistryError(.invalid, subject: .field("totp_enabled"), reason: "a second factor is set up by its owner")
+                }
+                try await call.access.dropTOTP(of: try call.id(), by: call.caller.actor, requestID: call.head.requestID)
+            }
             return AdminUserResponse(try await call.access.updateUser(try call.id(), edit, by: call.caller.actor, requestID: call.head.requestID))
         },
         .json(.delete, "/api/v1/users/{id}", "delete_user", "users", .admin, scope: .writeUsers) {
@@ -176,6 +182,8 @@ struct CreateUserResponse: Codable, Sendable {
 struct UpdateUserRequest: Codable, Sendable {
     let email, display_name: String?
     let is_active, is_admin: Bool?
+    /// Ours: false takes away a second factor whose owner lost it.
+    let totp_enabled: Bool?
 }
 struct ChangePasswordRequest: Codable, Sendable {
     let current_password: String?

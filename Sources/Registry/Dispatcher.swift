@@ -34,6 +34,8 @@ public struct Dispatcher: Responder {
     }
 
     public func respondNow(to head: RequestHead) -> Response? {
+        // A page of another origin is told whether it may read the answer.
+        if !registry.options.browsers.origins.isEmpty, head.fields[.origin] != nil { return nil }
         let segments = head.path.segments
         guard !mounted.contains(where: { segments.starts(with: $0.prefix) }),
             let mount = formats.first(where: { segments.starts(with: $0.prefix) })
@@ -44,9 +46,18 @@ public struct Dispatcher: Responder {
     }
 
     public func respond(to head: RequestHead, body: Body) async -> Response {
+        let browsers = registry.options.browsers
+        guard !browsers.origins.isEmpty else { return await answer(head, body) }
+        if let response = browsers.preflight(head) { return response }
+        var response = await answer(head, body)
+        browsers.open(&response, for: head)
+        return response
+    }
+
+    private func answer(_ head: RequestHead, _ body: Body) async -> Response {
         let segments = head.path.segments
         if let owner = mounted.first(where: { segments.starts(with: $0.prefix) }) {
-            if registry.access.setupRequired, !SetupLock.isOpen(segments) { return SetupLock.response }
+            if registry.access.setupRequired, let refusal = SetupLock.refusal(of: head, allowed: registry.options.setupCIDRs) { return refusal }
             return await owner.responder.respond(to: head, body: body)
         }
         guard let mount = formats.first(where: { segments.starts(with: $0.prefix) }) else {
@@ -70,6 +81,13 @@ private struct Target {
         name = path.segments.first
         key = name.flatMap { RepositoryKey($0) }
         inRepository = mount.routes.find(path.dropping(1), head.method, of: key)
+    }
+
+    /// A row beside the repositories changes nothing but where it is put or deleted: POST asks for docker's token.
+    func changesSomething(_ method: HTTPRequest.Method) -> Bool {
+        if case .found = inMount { return method == .put || method == .delete || method == .patch }
+        guard case .found(let route, _) = inRepository else { return false }
+        return route.needs > .read
     }
 }
 
@@ -103,6 +121,7 @@ extension Registry {
             if !frontend.format.givesTokens { try access.refuseRegistryToken(caller) }
             if access.setupRequired { throw SetupLock.failure }
             try refuseForgery(head)
+            if options.isDemonstration, target.changesSomething(head.method) { throw Registry.demonstration }
 
             if case .found(let route, let match) = target.inMount, case .mounted(let compute) = route.kind {
                 let port = MountSession(registry: self, frontend: frontend, caller: caller, head: head)
@@ -177,43 +196,5 @@ extension Registry {
         }
         if let seconds = failure.retryAfterSeconds { response.fields[.retryAfter] = String(seconds) }
         return response
-    }
-}
-
-extension Registry {
-    /// A browser sends the session cookie by itself; only our own pages add a field of their own (OWASP, custom request headers).
-    /// - Throws: `forbidden` for a change that was asked for with a cookie and without `X-Requested-With`.
-    public func refuseForgery(_ head: RequestHead) throws(RegistryError) {
-        guard head.method != .get, head.method != .head, head.fields[.cookie] != nil, Credentials.from(head).carrier == .cookie,
-            !head.fields.contains(where: { $0.name.canonicalName == "x-requested-with" })
-        else { return }
-        throw RegistryError(.forbidden, subject: .request, reason: "a change with a session cookie needs the field X-Requested-With")
-    }
-}
-
-/// Until the first administrator's generated password was changed, nothing is served but health, login and that change.
-enum SetupLock {
-    static let failure = RegistryError(
-        .forbidden, subject: .request, reason: "this server is not set up yet: log in as admin with the password in admin.password and change it")
-
-    static func isOpen(_ segments: [String]) -> Bool {
-        guard segments.starts(with: ["api", "v1"]) else { return true }
-        let rest = segments.dropFirst(2)
-        return rest.first == "auth" || rest.elementsEqual(["setup", "status"]) || rest.count == 3 && rest.first == "users" && rest.last == "password"
-    }
-
-    static var response: Response {
-        let body = JSON.object(
-            .init([
-                ("error", "SETUP_REQUIRED"), ("message", JSON(failure.reason)),
-                (
-                    "instructions",
-                    .array([
-                        "POST /api/v1/auth/login with the user admin and the first line of admin.password",
-                        "POST /api/v1/users/me/password with current_password and new_password",
-                    ])
-                ),
-            ]))
-        return Response(.forbidden, fields: [.contentType: "application/json"], content: .bytes(ByteBuffer(bytes: body.encoded())), failure: failure)
     }
 }

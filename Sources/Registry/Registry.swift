@@ -43,6 +43,12 @@ public final class Registry: Sendable {
         public var scrub: Scrub?
         /// nil: the server makes no backups of itself.
         public var backup: BackupPlace?
+        /// Which pages of other origins browsers let in.
+        public var browsers = BrowserRules()
+        /// Nothing is changed by anybody.
+        public var isDemonstration = false
+        /// From where the first administrator sets the server up.
+        public var setupCIDRs = ["127.0.0.0/8", "::1"].compactMap { CIDR($0) }
         /// The keys behind it, for who rotates them.
         public var signingKeys: SigningKeys?
         public init(baseURL: BaseURL) { self.baseURL = baseURL }
@@ -123,6 +129,11 @@ public final class Registry: Sendable {
     func context(of repository: Repository) -> RenderContext {
         RenderContext(baseURL: options.baseURL.text, repository: repository.key, settings: repository.settings)
     }
+}
+
+extension Registry {
+    public static let demonstration = RegistryError(
+        .forbidden, subject: .request, reason: "this server is a demonstration: nothing is changed here")
 }
 
 extension Asked {

@@ -38,8 +38,9 @@ struct AccessLog: Sendable {
             log.log(
                 level: level, "request failed",
                 metadata: [
-                    "code": "\(failure.code.rawValue)", "subject": "\(failure.subject)", "reason": "\(failure.reason)",
-                    "cause": "\(failure.cause ?? "")", "at": "\(failure.location)", "request": "\(entry.requestID)",
+                    "code": "\(failure.code.rawValue)", "subject": "\(Redaction.text("\(failure.subject)"))",
+                    "reason": "\(Redaction.text(failure.reason))",
+                    "cause": "\(Redaction.text(failure.cause ?? ""))", "at": "\(failure.location)", "request": "\(entry.requestID)",
                 ])
         }
     }

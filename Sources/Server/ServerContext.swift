@@ -10,6 +10,7 @@ import Synchronization
 final class ServerContext: Sendable {
     /// What one read brings at most, hence what one slice of a body may hold.
     static let receiveBytesMax = 256 << 10
+    private static let contentPolicy = "default-src 'none'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
 
     let options: ServerOptions
     let responder: any Responder
@@ -79,6 +80,10 @@ final class ServerContext: Sendable {
         headers.add(name: "X-Request-ID", value: exchange.requestID)
         headers.add(name: "X-Correlation-ID", value: exchange.requestID)
         if plan.fields[.xContentTypeOptions] == nil { headers.add(name: "X-Content-Type-Options", value: "nosniff") }
+        // What we serve was written by others: a browser that shows it runs, loads, frames and sends nothing.
+        if plan.fields[.contentSecurityPolicy] == nil { headers.add(name: "Content-Security-Policy", value: ServerContext.contentPolicy) }
+        headers.add(name: "Referrer-Policy", value: "no-referrer")
+        if exchange.request?.isSecure == true { headers.add(name: "Strict-Transport-Security", value: "max-age=31536000") }
         if transport.isHTTP1 {
             if exchange.closes {
                 headers.replaceOrAdd(name: "Connection", value: "close")

@@ -17,6 +17,12 @@ struct Configuration: Sendable {
     var refreshTokenDays: Int64 = 7
     var guestAccess = true
     var passwordLengthMin = 8
+    var setupCIDRs = ["127.0.0.0/8", "::1"].compactMap { CIDR($0) }
+    var passwordHistory = 4
+    var totpPolicy = "disabled"
+    var corsOrigins: [String] = []
+    var demoMode = false
+    var enforceHTTPS = false
     var lockoutFailures = 5
     var lockoutMinutes: Int64 = 30
     var trustedProxies: [CIDR] = []

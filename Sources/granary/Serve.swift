@@ -51,19 +51,22 @@ enum Running {
         defer { blobs.close() }
 
         let audit = AuditTrail(in: store, pool: workers, options: configuration.auditOptions, world: world, log: log)
+        let sealer = try Sealer(key: try KeyFile.loadOrCreate(path: directories.keys + "/seal", bytes: Sealer.keyBytes, world: world), world: world)
         let access = try Access(
-            catalog: catalog, world: world, options: try accessOptions(configuration, directories, world), decisions: audit, log: log)
+            catalog: catalog, world: world, options: try accessOptions(configuration, directories, sealer, world), decisions: audit, log: log)
         try await access.bootstrapAdmin(
             password: configuration.adminPassword, passwordFile: directories.root + "/admin.password", skip: configuration.skipAdminProvisioning)
         let outbound = try configuration.outboundClient(log)
         defer { outbound.close() }
         try await Tier.attach(to: blobs, configuration, outbound: outbound, log: log)
 
-        let sealer = try Sealer(key: try KeyFile.loadOrCreate(path: directories.keys + "/seal", bytes: Sealer.keyBytes, world: world), world: world)
         var options = Registry.Options(baseURL: BaseURL(configuration.baseURL))
         options.viewCacheBytes = configuration.viewCacheBytes
         options.viewsDirectory = directories.views
         options.uploadLifetimeSeconds = blobOptions.uploadLifetimeSeconds
+        options.browsers.origins = Set(configuration.corsOrigins.compactMap(BrowserRules.origin))
+        options.isDemonstration = configuration.demoMode
+        options.setupCIDRs = configuration.setupCIDRs
         options.allowedCIDRs = configuration.outboundAllowedCIDRs
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         options.sweep = configuration.sweepOptions
@@ -135,7 +138,7 @@ enum Running {
     }
 
     private static func accessOptions(
-        _ configuration: Configuration, _ directories: Directories, _ world: World
+        _ configuration: Configuration, _ directories: Directories, _ sealer: Sealer, _ world: World
     ) throws(RegistryError) -> AccessOptions {
         let secret: Secret
         if let given = configuration.jwtSecret {
@@ -148,6 +151,9 @@ enum Running {
         options.refreshDays = configuration.refreshTokenDays
         options.guestAccess = configuration.guestAccess
         options.passwordLengthMin = configuration.passwordLengthMin
+        options.passwordHistory = configuration.passwordHistory
+        options.totpPolicy = TOTPPolicy(rawValue: configuration.totpPolicy) ?? .disabled
+        options.sealer = sealer
         options.guessLimits = GuessLimits(
             failuresMax: configuration.lockoutFailures, seconds: configuration.lockoutMinutes * 60,
             failuresPerAddressMax: max(configuration.lockoutFailures, 50))
@@ -158,6 +164,7 @@ enum Running {
         var options = AdminAPI.Options(version: Build.version, detailedHealth: configuration.detailedHealth)
         options.audit = audit
         options.limits = configuration.rateLimits
+        options.enforceHTTPS = configuration.enforceHTTPS || configuration.baseURL?.lowercased().hasPrefix("https://") == true
         options.limits.exemptUsernames = Set(configuration.rateLimitExempt.map { $0.lowercased() })
         return options
     }

@@ -1,3 +1,4 @@
+import Access
 import AdminAPI
 import Core
 import Outbound
@@ -116,6 +117,13 @@ struct Setting: Sendable {
         number("refresh_token_days", ["JWT_REFRESH_TOKEN_EXPIRY_DAYS"], in: 1...365, at: \.refreshTokenDays),
         flag("guest_access", ["AK_GUEST_ACCESS_ENABLED"], at: \.guestAccess),
         number("password_length_min", ["PASSWORD_MIN_LENGTH"], in: 8...128, at: \.passwordLengthMin),
+        number("password_history", ["PASSWORD_HISTORY_COUNT"], in: 0...24, at: \.passwordHistory),
+        text("totp_policy", ["TOTP_POLICY"], oneOf: TOTPPolicy.allCases.map(\.rawValue), at: \.totpPolicy),
+        words("cors_origins", ["CORS_ORIGINS"], accepts: "origins with commas between them, as https://ui.example.org; no *", at: \.corsOrigins) {
+            BrowserRules.origin($0) != nil
+        },
+        flag("demo_mode", ["DEMO_MODE"], at: \.demoMode), flag("enforce_https", ["AK_ENFORCE_HTTPS"], at: \.enforceHTTPS),
+        ranges("setup_cidrs", at: \.setupCIDRs),
         number("lockout_failures", ["ACCOUNT_LOCKOUT_THRESHOLD"], in: 1...1000, at: \.lockoutFailures),
         number("lockout_minutes", ["ACCOUNT_LOCKOUT_DURATION_MINUTES"], in: 1...10_080, at: \.lockoutMinutes),
         ranges("trusted_proxies", at: \.trustedProxies), flag("rate_limits", ["RATE_LIMIT_ENABLED"], at: \.rateLimits.isOn),
@@ -186,18 +194,18 @@ struct Setting: Sendable {
 
     /// Names known from other products' deployments whose feature this version does not serve.
     static let unbuilt: Set<String> = [
-        "DATABASE_URL", "STORAGE_BACKEND", "SETUP_PASSWORD_HINT", "CORS_ORIGINS", "DEMO_MODE", "GLOBAL_MAX_CONCURRENCY",
+        "DATABASE_URL", "STORAGE_BACKEND", "SETUP_PASSWORD_HINT", "GLOBAL_MAX_CONCURRENCY",
         "GLOBAL_REQUEST_TIMEOUT_SECS",
-        "TOTP_POLICY", "QUARANTINE_ENABLED", "QUARANTINE_DURATION_MINUTES",
+        "QUARANTINE_ENABLED", "QUARANTINE_DURATION_MINUTES",
         "GRPC_PORT", "METRICS_PORT",
         "SSO_ENCRYPTION_KEY", "AK_WEBHOOK_SECRET_KEY", "WEBHOOKS_V2_PRODUCER_ENABLED", "PEER_INSTANCE_NAME", "PEER_PUBLIC_ENDPOINT", "PEER_API_KEY",
         "TRIVY_URL", "OPENSCAP_URL", "OPENSEARCH_URL", "DEPENDENCY_TRACK_URL", "DEPENDENCY_TRACK_ENABLED", "PLUGINS_DIR", "PLUGINS_REQUIRE_SIGNED",
         "PLUGINS_TRUSTED_PUBKEY", "GC_SCHEDULE", "BLOB_GC_ENABLED", "LIFECYCLE_CHECK_INTERVAL_SECS", "UPSTREAM_ALLOW_PRIVATE_IPS",
-        "AK_DEFAULT_DOCKER_MIRROR_REPO", "AK_ENFORCE_HTTPS", "RATE_LIMIT_SEARCH_PER_MIN", "RATE_LIMIT_PRESIGN_PER_MIN",
+        "AK_DEFAULT_DOCKER_MIRROR_REPO", "RATE_LIMIT_SEARCH_PER_MIN", "RATE_LIMIT_PRESIGN_PER_MIN",
         "RATE_LIMIT_LOGIN_PER_WINDOW", "RATE_LIMIT_LOGIN_WINDOW_SECS",
     ]
     static let unbuiltPrefixes = [
         "GCS_", "AZURE_STORAGE_",
-        "PASSWORD_REQUIRE_", "PASSWORD_HISTORY_", "PASSWORD_EXPIRY_", "OIDC_", "LDAP_", "SAML_", "SMTP_", "BACKUP_S3_",
+        "PASSWORD_REQUIRE_", "PASSWORD_EXPIRY_", "OIDC_", "LDAP_", "SAML_", "SMTP_", "BACKUP_S3_",
     ]
 }

@@ -71,7 +71,7 @@ import Testing
             #expect(once.utf8.count == 20)
             #expect(!lines.all.contains(once))
             if let password { #expect(try await refusal { try await house.caller("admin", password: password) }?.code == .unauthenticated) }
-            let session = try await house.access.login(username: "admin", password: once, requestID: "t")
+            let session = try await house.login("admin", password: once)
             #expect(session.mustChangePassword)
             try await house.access.setPassword(of: session.user.id, current: once, new: House.password, by: .system, requestID: "t")
             #expect(!house.access.setupRequired && mode(file) == nil)

@@ -16,7 +16,9 @@ final class House: Sendable {
 
     init(guestAccess: Bool = true, log: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }) throws {
         let options = AccessOptions(
-            jwtSecret: House.secret, passwordCost: PasswordCost(memoryKiB: 64, iterations: 1, parallelism: 1), guestAccess: guestAccess)
+            jwtSecret: House.secret, passwordCost: PasswordCost(memoryKiB: 64, iterations: 1, parallelism: 1),
+            sealer: try Sealer(key: Array(repeating: 7, count: Sealer.keyBytes), world: clock.world),
+            guestAccess: guestAccess)
         access = try Access(catalog: catalog, world: clock.world, options: options, log: log)
     }
 
@@ -34,8 +36,11 @@ final class House: Sendable {
         try await access.authenticate(.basic(user: name, password: password))
     }
 
-    func login(_ name: String) async throws -> Session {
-        try await access.login(username: name, password: House.password, requestID: "test")
+    func login(_ name: String, password: String = House.password) async throws -> Session {
+        guard case .session(let session) = try await access.login(username: name, password: password, requestID: "test") else {
+            throw RegistryError(.unauthenticated, subject: .account(name), reason: "there is a second factor")
+        }
+        return session
     }
 
     func repository(_ key: String, isPublic: Bool = false, members: [RepositoryID] = []) async throws -> Repository {

@@ -7,7 +7,7 @@ public import Catalog
 public import Core
 public import FrontendKit
 import HTTPTypes
-import Logging
+public import Logging
 import NIOCore
 public import OrderedStore
 public import Outbound
@@ -22,6 +22,10 @@ public final class House: Sendable {
     public struct Options: Sendable {
         public var adminPassword: String? = House.password
         public var guestAccess = true
+        public var log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        public var totpPolicy = TOTPPolicy.disabled
+        public var browsers = BrowserRules()
+        public var isDemonstration = false
         /// Of the control plane's requests; the clock of a test stands still, so they are off unless they are the test.
         public var limits: RequestLimits = {
             var limits = RequestLimits()
@@ -67,7 +71,7 @@ public final class House: Sendable {
     public init(
         _ options: Options = Options(), in directory: TemporaryDirectory? = nil, clock: HouseClock = HouseClock()
     ) async throws {
-        let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let log = options.log
         let world = clock.world
         let place = try directory ?? TemporaryDirectory()
         self.directory = place
@@ -89,17 +93,20 @@ public final class House: Sendable {
         kept.keepsReads = options.auditReads
         audit = AuditTrail(in: store, pool: workers, options: kept, world: world, log: log)
         let cheap = PasswordCost(memoryKiB: 64, iterations: 1, parallelism: 1)
+        let sealer = try Sealer(key: Array(repeating: 7, count: Sealer.keyBytes), world: world)
         access = try Access(
             catalog: catalog, world: world,
             options: AccessOptions(
-                jwtSecret: Secret("k3JxQ0v9TzR7mW2pLs8dYb4NfHc6UgEa"), passwordCost: cheap, guestAccess: options.guestAccess),
+                jwtSecret: Secret("k3JxQ0v9TzR7mW2pLs8dYb4NfHc6UgEa"), passwordCost: cheap, totpPolicy: options.totpPolicy, sealer: sealer,
+                guestAccess: options.guestAccess),
             decisions: audit, log: log)
         try await access.bootstrapAdmin(password: options.adminPassword, passwordFile: place.file("admin.password"), skip: false)
         outbound = try OutboundClient(log: log, world: .real)
         var engine = Registry.Options(baseURL: BaseURL("https://granary.test"))
         engine.uploadBytesMax = options.uploadBytesMax
         engine.viewCacheBytes = options.viewCacheBytes
-        let sealer = try Sealer(key: Array(repeating: 7, count: Sealer.keyBytes), world: world)
+        engine.browsers = options.browsers
+        engine.isDemonstration = options.isDemonstration
         let keys = SigningKeys(catalog: catalog, sealer: sealer, library: .openPGP, world: world)
         engine.viewsDirectory = place.file("views")
         engine.signing = options.signing ?? keys.signing

@@ -76,6 +76,10 @@ struct ConnectionTests {
             #expect(echoed.fields["x-correlation-id"] == "abc-1.2_3:4")
             #expect(echoed.fields["server"] == "granary")
             #expect(echoed.fields["x-content-type-options"] == "nosniff")
+            #expect(
+                echoed.fields["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'")
+            #expect(echoed.fields["referrer-policy"] == "no-referrer")
+            #expect(echoed.fields["strict-transport-security"] == nil)
             #expect(echoed.fields["date"].flatMap(Timestamp.init(httpDate:)) != nil)
             let replaced = try await client.ask("GET /later HTTP/1.1\r\nHost: a\r\nX-Request-ID: a b\"<>\r\n\r\n")
             #expect(replaced.fields["x-request-id"].flatMap { EntityID($0) } != nil)

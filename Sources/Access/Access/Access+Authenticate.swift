@@ -30,6 +30,7 @@ extension Access {
         case .token(let token): return try await authenticate(token: token, key: key)
         case .password(let user, let password):
             let proven = try await prove(user, password, from: credentials.address)
+            try requireNoSecondFactor(proven.row)
             let caller = try await caller(for: proven.row, kind: .password, root: .password(epoch: proven.row.credentialEpoch))
             verified.remember(caller, for: key, at: proven.epoch)
             return caller
@@ -88,7 +89,7 @@ extension Access {
             switch claims.purpose {
             case .access: try await sessionCaller(claims, of: account)
             case .registry: try await rooted(claims.root, of: account).limited(to: claims.access ?? [], expires: expires)
-            case .refresh: throw Access.badCredentials
+            case .refresh, .totpPending, .totpEnrolment: throw Access.badCredentials
             }
         verified.remember(caller, for: key, at: epoch)
         return caller

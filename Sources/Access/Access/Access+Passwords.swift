@@ -63,7 +63,7 @@ extension Access {
 
     private func firstProof(_ username: String, _ password: Secret, from address: String) async throws(RegistryError) -> Proven {
         let attempt = try guesses.begin(at: username, from: address, at: world.now())
-        return try await counted(attempt) { () throws(RegistryError) in
+        return try await counted(attempt, by: guesses) { () throws(RegistryError) in
             // The epoch must be read before the rows, and the account is known only after one: the row is read again under its epoch.
             guard let id = try await userRow(named: username)?.user.id else {
                 _ = try await hasher.verify(PasswordHasher.bounded(password), against: decoyHash)
@@ -80,11 +80,11 @@ extension Access {
     /// - Throws: as `prove`.
     func reprove(_ password: Secret, of row: UserRow, from address: String) async throws(RegistryError) {
         let attempt = try guesses.begin(at: row.user.username, from: address, at: world.now())
-        try await counted(attempt) { () throws(RegistryError) in try await check(password, of: row) }
+        try await counted(attempt, by: guesses) { () throws(RegistryError) in try await check(password, of: row) }
     }
 
-    private func counted<Value: Sendable>(
-        _ attempt: Guesses.Attempt, _ work: () async throws(RegistryError) -> Value
+    func counted<Value: Sendable>(
+        _ attempt: Guesses.Attempt, by guesses: Guesses, _ work: () async throws(RegistryError) -> Value
     ) async throws(RegistryError) -> Value {
         do throws(RegistryError) {
             let value = try await work()

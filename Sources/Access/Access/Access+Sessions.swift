@@ -20,12 +20,10 @@ extension Access {
 
     /// - Throws: `unauthenticated`, in the same words and after the same work for an unknown user, a wrong password and a disabled account;
     ///   `rateLimited` after too many of those from where it was asked.
-    public func login(username: String, password: String, requestID: String, for asked: Asked? = nil) async throws(RegistryError) -> Session {
+    public func login(username: String, password: String, requestID: String, for asked: Asked? = nil) async throws(RegistryError) -> Login {
         do {
             let row = try await prove(username, Secret(password), from: asked?.peer ?? "").row
-            let actor = Actor(name: row.user.username, account: row.user.id)
-            try keep("log in", account: row.user.username, by: actor, asked: asked, requestID: requestID)
-            return try await open(for: row, requestID: requestID)
+            return try await proceed(row, requestID: requestID, for: asked)
         } catch {
             if Access.isGuessed(error) { try keep("log in", account: username, refusal: error.code, asked: asked, requestID: requestID) }
             throw error

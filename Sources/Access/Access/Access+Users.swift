@@ -137,12 +137,17 @@ extension Access {
     /// One row, one revision: a password and what hangs on it change together or not at all.
     func replacePassword(of row: UserRow, with password: Secret, mustChange: Bool, by actor: Actor, requestID: String) async throws(RegistryError) {
         try policy.check(password, for: row.user.username)
+        for earlier in row.earlierHashes.prefix(options.passwordHistory)
+        where try await hasher.verify(PasswordHasher.bounded(password), against: earlier) {
+            throw RegistryError(.invalid, subject: .field("new_password"), reason: "this password was used before: choose another")
+        }
         let hash = try await hasher.hash(password, salt: hasher.salt(from: world))
         let known = row.credentialEpoch
         let changed = try await modify(row.user.id, by: actor, requestID: requestID) { (row) throws(RegistryError) in
             guard row.credentialEpoch == known else {
                 throw RegistryError(.conflict, subject: .account(row.user.username), reason: "the password was changed meanwhile")
             }
+            row.earlierHashes = Array(([row.passwordHash].compactMap { $0 } + row.earlierHashes).prefix(options.passwordHistory))
             row.passwordHash = hash
             row.credentialEpoch &+= 1
             row.user.mustChangePassword = mustChange
@@ -152,7 +157,7 @@ extension Access {
     }
 
     @discardableResult
-    private func modify(
+    func modify(
         _ id: EntityID, by actor: Actor, requestID: String, _ change: (inout UserRow) throws(RegistryError) -> Void
     ) async throws(RegistryError) -> UserRow {
         for _ in 0..<8 {

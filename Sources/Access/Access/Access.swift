@@ -15,6 +15,11 @@ public struct AccessOptions: Sendable {
     public var hashesAtOnceMax: Int
     public var passwordLengthMin: Int
     public var guessLimits: GuessLimits
+    /// How many earlier passwords a new one must differ from, beside the current one.
+    public var passwordHistory: Int
+    public var totpPolicy: TOTPPolicy
+    /// Seals the secrets of second factors; without it there are none.
+    public var sealer: Sealer?
     /// Off: nobody reads anything without credentials, public or not.
     public var guestAccess: Bool
     /// Verified credentials kept in memory.
@@ -23,6 +28,7 @@ public struct AccessOptions: Sendable {
     public init(
         jwtSecret: Secret, accessMinutes: Int64 = 30, refreshDays: Int64 = 7, registryTokenSeconds: Int64 = 300,
         passwordCost: PasswordCost = PasswordCost(), hashesAtOnceMax: Int = 2, passwordLengthMin: Int = 8, guessLimits: GuessLimits = GuessLimits(),
+        passwordHistory: Int = 4, totpPolicy: TOTPPolicy = .disabled, sealer: Sealer? = nil,
         guestAccess: Bool = true, verifiedMax: Int = 8192
     ) {
         self.jwtSecret = jwtSecret
@@ -33,6 +39,9 @@ public struct AccessOptions: Sendable {
         self.hashesAtOnceMax = hashesAtOnceMax
         self.passwordLengthMin = passwordLengthMin
         self.guessLimits = guessLimits
+        self.passwordHistory = passwordHistory
+        self.totpPolicy = totpPolicy
+        self.sealer = sealer
         self.guestAccess = guestAccess
         self.verifiedMax = verifiedMax
     }
@@ -59,6 +68,8 @@ public final class Access: Sendable {
     let verified: VerifiedCache
     let guesses: Guesses
     let proofs = ProofsUnderWay()
+    /// Wrong codes of second factors.
+    let codeGuesses: Guesses
     /// What an unknown user's password is compared with.
     let decoyHash: String
     let setup = Mutex(Setup())
@@ -77,6 +88,8 @@ public final class Access: Sendable {
         guard options.guessLimits.failuresMax >= 1, options.guessLimits.failuresPerAddressMax >= 1, options.guessLimits.seconds >= 1 else {
             throw refuse("lockout_failures", "at least one")
         }
+        guard (0...24).contains(options.passwordHistory) else { throw refuse("password_history", "0 to 24") }
+        guard options.totpPolicy == .disabled || options.sealer != nil else { throw refuse("totp_policy", "second factors need a sealing key") }
         self.catalog = catalog
         self.world = world
         self.options = options
@@ -87,6 +100,7 @@ public final class Access: Sendable {
         policy = PasswordPolicy(lengthMin: options.passwordLengthMin)
         verified = VerifiedCache(entriesMax: options.verifiedMax, salt: world.randomBytes(32))
         guesses = Guesses(limits: options.guessLimits)
+        codeGuesses = Guesses(limits: options.guessLimits)
         decoyHash = hasher.decoy(from: world)
     }
 

@@ -10,6 +10,8 @@ public struct User: Sendable, Hashable {
     public var isAdmin: Bool
     public var isActive: Bool
     public var mustChangePassword: Bool
+    /// A second factor is on.
+    public var hasTOTP = false
     public var created: Timestamp
     public var updated: Timestamp
     /// It belongs to a machine: it has no password, and comes with tokens only.
@@ -20,7 +22,7 @@ public struct User: Sendable, Hashable {
 
 /// `Record(.user, id: <account>, unique: <username in lower case>)`
 struct UserRow: Sendable, Hashable {
-    static let format: UInt8 = 2
+    static let format: UInt8 = 3
 
     var user: User
     /// A PHC string; nil when the account has no password.
@@ -29,6 +31,10 @@ struct UserRow: Sendable, Hashable {
     var credentialEpoch: UInt32
     /// The server stays locked until this account's password is changed.
     var locksSetup: Bool
+    /// PHC strings of the passwords before this one, the latest first.
+    var earlierHashes: [String] = []
+    /// Set up, and on where `user.hasTOTP`.
+    var secondFactor: SecondFactor?
     var revision: Revision = .zero
 
     static func unique(_ username: String) -> String { username.lowercased() }
@@ -48,6 +54,13 @@ struct UserRow: Sendable, Hashable {
         writer.write(credentialEpoch)
         writer.write(locksSetup)
         writer.write(user.isService)
+        writer.write(each: earlierHashes) { $0.write($1) }
+        writer.write(user.hasTOTP)
+        writer.write(secondFactor) { writer, factor in
+            writer.write(factor.sealed)
+            writer.write(UInt64(clamping: factor.lastStep))
+            writer.write(each: factor.recovery) { $0.write($1) }
+        }
         return Record(kind: .user, id: user.id.description, unique: UserRow.unique(user.username), value: writer.bytes)
     }
 
@@ -72,6 +85,14 @@ struct UserRow: Sendable, Hashable {
         // Before format 2 every account was a person's.
         user.isService = format >= 2 ? try reader.readBool() : false
         revision = record.revision
+        guard format >= 3 else { return }
+        earlierHashes = try reader.readEach { (reader) throws(RegistryError) in try reader.readString() }
+        user.hasTOTP = try reader.readBool()
+        secondFactor = try reader.readOptional { (reader) throws(RegistryError) in
+            SecondFactor(
+                sealed: try reader.readString(), lastStep: Int64(clamping: try reader.readUInt64()),
+                recovery: try reader.readEach { (reader) throws(RegistryError) in try reader.readString() })
+        }
     }
 }
 

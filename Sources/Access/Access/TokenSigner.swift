@@ -5,6 +5,9 @@ import Parsing
 /// What a signed token is for. A token is good for its one purpose only.
 enum TokenPurpose: String, Sendable {
     case access, refresh, registry
+    /// A login whose second factor is still to come, or to be set up.
+    case totpPending = "totp_pending"
+    case totpEnrolment = "totp_enroll"
 }
 
 /// The claims of a signed token (RFC 7519), written under the names compatible clients read.
