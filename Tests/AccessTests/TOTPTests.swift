@@ -1,3 +1,4 @@
+import Catalog
 import Core
 import Parsing
 import Testing
@@ -103,6 +104,13 @@ import Testing
         #expect(try await refusal { try await house.access.authenticate(.bearer(token)) }?.code == .unauthenticated)
         #expect(try await refusal { try await house.access.refresh(token, requestID: "t") }?.code == .unauthenticated)
         #expect(try await refusal { try await house.access.setUpTOTP(enrolling: token, requestID: "t") }?.code == .unauthenticated)
+        // A row as it was written before: without hashes of earlier passwords, flag and factor.
+        var record = try #require(try await house.catalog.record(.user, unique: "ada"))
+        let row = try UserRow(record)
+        var plain = row
+        (plain.secondFactor, plain.user.hasTOTP) = (nil, false)
+        record.value = [1] + plain.record.value.dropFirst().dropLast(3)
+        #expect(try UserRow(record) == plain)
         // The password alone is no credential any more, wherever it is sent.
         #expect(try await refusal { try await house.caller("ada") }?.code == .unauthenticated)
     }
