@@ -64,9 +64,7 @@ enum Running {
         options.viewCacheBytes = configuration.viewCacheBytes
         options.viewsDirectory = directories.views
         options.uploadLifetimeSeconds = blobOptions.uploadLifetimeSeconds
-        options.browsers.origins = Set(configuration.corsOrigins.compactMap(BrowserRules.origin))
-        options.isDemonstration = configuration.demoMode
-        options.setupCIDRs = configuration.setupCIDRs
+        limit(&options, configuration)
         options.allowedCIDRs = configuration.outboundAllowedCIDRs
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         options.sweep = configuration.sweepOptions
@@ -158,6 +156,13 @@ enum Running {
             failuresMax: configuration.lockoutFailures, seconds: configuration.lockoutMinutes * 60,
             failuresPerAddressMax: max(configuration.lockoutFailures, 50))
         return options
+    }
+
+    /// Who may do what from where, beside rights.
+    private static func limit(_ options: inout Registry.Options, _ configuration: Configuration) {
+        options.browsers.origins = Set(configuration.corsOrigins.compactMap(BrowserRules.origin))
+        options.isDemonstration = configuration.demoMode
+        options.setupCIDRs = configuration.setupCIDRs
     }
 
     private static func adminOptions(_ configuration: Configuration, _ audit: AuditTrail) -> AdminAPI.Options {

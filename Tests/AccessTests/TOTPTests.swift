@@ -109,7 +109,7 @@ import Testing
         let row = try UserRow(record)
         var plain = row
         (plain.secondFactor, plain.user.hasTOTP) = (nil, false)
-        record.value = [1] + plain.record.value.dropFirst().dropLast(3)
+        record.value = [2] + plain.record.value.dropFirst().dropLast(3)
         #expect(try UserRow(record) == plain)
         // The password alone is no credential any more, wherever it is sent.
         #expect(try await refusal { try await house.caller("ada") }?.code == .unauthenticated)

@@ -33,15 +33,7 @@ import Testing
         canaries += [setup["secret"]?.string].compactMap { $0 }
 
         let secrets = [forged, signed, guess, token, login["access_token"]?.string ?? ""]
-        var carriers: [Credential] = secrets.flatMap { secret -> [Credential] in
-            [
-                .bearer(secret), .password("admin", secret), .fields([("Authorization", secret)]), .fields([("Authorization", "Token \(secret)")]),
-                .fields([("Authorization", "ApiKey \(secret)")]), .fields([("Authorization", "Digest \(secret)")]), .fields([("X-API-Key", secret)]),
-                .fields([("X-NuGet-ApiKey", secret)]), .fields([("Cookie", "granary_access_token=\(secret)")]),
-                .bearer(Base64.encode(Array("admin:\(secret)".utf8))),
-            ]
-        }
-        carriers.append(.none)
+        let carriers = Self.carriers(of: secrets) + [.none]
         for (number, carrier) in carriers.enumerated() {
             for target in [
                 "/api/v1/auth/me", "/api/v1/repositories/none", "/general/files/none", "/v2/none/x/manifests/1", "/npm/js/none", "/v2/token",
@@ -78,7 +70,7 @@ import Testing
         said.append(await house.send(.get, "/api/v1/admin/metrics").transcript)
         said.append(await house.send(.get, "/api/v1/users/me/tokens").transcript)
         said.append(String(describing: try await house.access.authenticate(.bearer(token))))
-        said.append(String(reflecting: Credentials.bearer(token)))
+        said.append(String(reflecting: Access.Credentials.bearer(token)))
 
         #expect(said.count > 300)
         for canary in canaries where !canary.isEmpty {
@@ -87,18 +79,25 @@ import Testing
         }
     }
 
+    private static func carriers(of secrets: [String]) -> [Credential] {
+        secrets.flatMap { secret -> [Credential] in
+            [
+                .bearer(secret), .password("admin", secret), .fields([("Authorization", secret)]), .fields([("Authorization", "Token \(secret)")]),
+                .fields([("Authorization", "ApiKey \(secret)")]), .fields([("Authorization", "Digest \(secret)")]), .fields([("X-API-Key", secret)]),
+                .fields([("X-NuGet-ApiKey", secret)]), .fields([("Cookie", "granary_access_token=\(secret)")]),
+                .bearer(Base64.encode(Array("admin:\(secret)".utf8))),
+            ]
+        }
+    }
+
     /// Everything that was logged, rendered.
     private final class Lines: Sendable {
         let all = Mutex<[String]>([])
         var logger: Logger {
-            Logger(label: "canary") { _ in
-                var handler = Handler(lines: self)
-                handler.logLevel = .trace
-                return handler
-            }
+            Logger(label: "canary") { _ in Book(lines: self) }
         }
 
-        struct Handler: LogHandler {
+        struct Book: LogHandler {
             let lines: Lines
             var metadata: Logger.Metadata = [:]
             var logLevel = Logger.Level.trace
@@ -107,11 +106,8 @@ import Testing
                 get { metadata[key] }
                 set { metadata[key] = newValue }
             }
-            func log(
-                level: Logger.Level, message: Logger.Message, metadata more: Logger.Metadata?, source: String, file: String, function: String,
-                line: UInt
-            ) {
-                lines.all.withLock { $0.append("\(message) \(metadata) \(more ?? [:])") }
+            func log(event: LogEvent) {
+                lines.all.withLock { $0.append("\(event.message) \(metadata) \(event.metadata ?? [:])") }
             }
         }
     }

@@ -68,11 +68,11 @@ struct PasswordPolicy: Sendable {
     private static let words: Set<String> = Set(
         """
         password passwort passwd pass passw motdepasse contrasena senha parola haslo wachtwoord admin administrator adminadmin root toor sysadmin
-        superuser superadmin supervisor changeme changethis changeit changemenow letmein letmeinnow welcome willkommen bienvenue bienvenido welcomeback
+        superuser superadmin supervisor changeme changethis changeit changemenow letmein letmeinnow welcome willkommen bienvenue bienvenido
         default secret topsecret mysecret secretpassword mypassword thepassword yourpassword newpassword oldpassword temppassword temp temporary
         guest user username login logon test tester testing testtest demo example sample server database mysql postgres oracle docker registry
         artifact artifactory nexus granary harbor gitlab github jenkins kubernetes iloveyou ilovegod loveyou lovely love monkey dragon master
-        shadow sunshine princess football baseball basketball soccer hockey superman batman spiderman pokemon starwars trustno trustnoone
+        shadow sunshine princess football baseball basketball soccer hockey superman batman spiderman pokemon starwars trustno trustnoone welcomeback
         whatever freedom charlie michael jordan jessica jennifer ashley michelle daniel andrew thomas robert hunter killer ginger pepper summer
         winter spring autumn january february march april june july august september october november december monday friday sunday hello
         helloworld hallo qwerty qwertz azerty qwert asdf asdfgh zxcv zxcvbn qazwsx qweasd qweasdzxc qwe abc abcd abcde abcdef abcabc aaaa
