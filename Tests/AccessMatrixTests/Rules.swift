@@ -20,6 +20,8 @@ enum Need: Int, CaseIterable {
     case ticket
     // To destroy content for good: the right to delete it as well as `purge`.
     case erase
+    // What only somebody who logged in does: no token, however wide.
+    case person
 }
 
 enum Verdict: Character {
@@ -95,6 +97,10 @@ enum Rules {
             return mayListUsers == .forbidden ? .absent : mayListUsers
         }
         if need == .ticket { return name.contains(" bound ") ? .served : verdict(name, .mint, visibility, on: surface) }
+        if need == .person {
+            let asAccount = verdict(name, .account, visibility, on: surface)
+            return asAccount == .served && name.contains("'s ") ? .forbidden : asAccount
+        }
         if need == .erase {
             let mayDelete = verdict(name, .delete, visibility, on: surface)
             return mayDelete == .served ? verdict(name, .purge, visibility, on: surface) : mayDelete
