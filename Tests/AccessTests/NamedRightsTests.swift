@@ -107,4 +107,16 @@ import Testing
             #expect((house.access.authorize(member: member, through: virtual) != nil) == isReached)
         }
     }
+
+    @Test("a row of format 1 is a right on all of a repository") func oldRow() async throws {
+        let house = try House()
+        let (one, ada) = (try await house.repository("one"), try await house.user("ada"))
+        let grant = try await house.access.grant([.read, .write], on: one.id, to: ada.id, by: .system, requestID: "t")
+        var record = grant.record
+        // Format, id, target, actions, no patterns, two times.
+        let value = record.value
+        #expect(value.count == 1 + 16 + 1 + 1 + 1 + 16 && value[0] == 2)
+        record.value = [1] + value[1..<17] + value[18..<19] + value[20...]
+        #expect(try Grant(record) == grant)
+    }
 }

@@ -89,7 +89,7 @@ extension Grant {
     }
 
     init(_ record: Record) throws(RegistryError) {
-        var reader = try Rows.reader(record, format: Grant.format)
+        var (format, reader) = try Rows.reader(record, formats: 1...Grant.format)
         let parts = record.id.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 3 || parts.count == 4, let holder = EntityID(parts[1]), let about = EntityID(parts[2]) else {
             throw BinaryReader.damaged
@@ -100,10 +100,11 @@ extension Grant {
         default: throw BinaryReader.damaged
         }
         id = try reader.readEntityID()
-        guard let target = GrantTarget(try reader.readUInt8(), about) else { throw BinaryReader.damaged }
+        // In format 1 everything was about all of a repository.
+        guard let target = GrantTarget(format == 1 ? 1 : try reader.readUInt8(), about) else { throw BinaryReader.damaged }
         self.target = target
         actions = Rights(rawValue: try reader.readUInt8()).permissions
-        patterns = try reader.readEach { (reader) throws(RegistryError) in
+        patterns = format == 1 ? [] : try reader.readEach { (reader) throws(RegistryError) in
             guard let pattern = NamePattern(try reader.readString()) else { throw BinaryReader.damaged }
             return pattern
         }
