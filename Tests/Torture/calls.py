@@ -12,7 +12,7 @@ import subprocess
 
 import shim
 import tiers
-from scenarios import ALL, Recovery, World
+from scenarios import ALL, Recovery, World, wanted
 
 SHORT = 12
 MOMENTS = {shim.KILL_BEFORE: "before", shim.KILL_TORN: "in", shim.KILL_AFTER: "after"}
@@ -23,8 +23,7 @@ missing = shim.missing
 def run(run):
     library = shim.build(run.folder)
     points = []
-    only = os.environ.get("ONLY", "").split(",")
-    worlds = [World(run, library, scenario, run.seed) for scenario in ALL + tiers.ALL if only == [""] or scenario.__name__.lower() in only]
+    worlds = [World(run, library, scenario, run.seed) for scenario in wanted(ALL + tiers.ALL)]
     try:
         for world in worlds:
             world.prepare()

@@ -5,14 +5,14 @@ is lost. A failed sync is never followed by another of the same file, nor, of th
 failed call of the index changes may be refused until then, for RocksDB takes none; after any other ENOSPC everything goes on once calls succeed.
 After the restart that follows, all is as in the mode `calls`. (That the index is never written to on a full disk is what the mode `full` shows.)
 
-The count is how many faults at most; 0 is every one. A short form takes every k-th, beginning at random.
+The count is how many faults at most; 0 is every one. A short form takes every k-th, beginning at random. ONLY=NAME,NAME leaves the other scenarios out.
 """
 import collections
 import errno
 import time
 
 import shim
-from scenarios import ALL, Backup, Recovery, World
+from scenarios import ALL, Backup, Recovery, World, wanted
 from server import NotReady, Refused
 
 SHORT = 6
@@ -25,7 +25,7 @@ missing = shim.missing
 
 def run(run):
     library = shim.build(run.folder)
-    worlds = [World(run, library, scenario, run.seed) for scenario in SCENARIOS]
+    worlds = [World(run, library, scenario, run.seed) for scenario in wanted(SCENARIOS)]
     points, outcomes = [], collections.Counter()
     try:
         for world in worlds:

@@ -12,6 +12,12 @@ from oracle import MANIFEST, Upload, archive, judge, leaks, sha256
 from server import Client, NotReady, Refused, Server, administrator, set_up, token
 
 
+def wanted(scenarios):
+    """Those that ONLY names, or all."""
+    only = os.environ.get("ONLY", "").split(",")
+    return [scenario for scenario in scenarios if only == [""] or scenario.__name__.lower() in only]
+
+
 class Work(Upload):
     """What a scenario puts and deletes, and what that promises."""
 
