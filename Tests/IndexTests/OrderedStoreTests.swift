@@ -211,6 +211,27 @@ import Testing
         #expect(try (0...5).map { key throws(RegistryError) in try store.get([key], in: Self.rows) } == [[0], nil, [2], nil, [4], [5]])
     }
 
+    @Test("what is patient waits for a second at most, however much comes after it that is patient, too") func patience() async throws {
+        let directory = try TemporaryDirectory()
+        let store = try open(directory)
+        let first = Mailbox<Bool>()
+        store.enqueue(isPatient: true) { batch in
+            batch.put([0], [0], in: Self.rows)
+        } completion: { _ in
+            _ = first.put(true)
+        }
+        var taken: [Bool] = []
+        for number in 0..<100 where taken.isEmpty {
+            try await Task.sleep(for: .milliseconds(100))
+            store.enqueue(isPatient: true) { batch in
+                batch.put([1], [UInt8(number)], in: Self.rows)
+            } completion: { _ in
+            }
+            taken = first.takeAll(waiting: .zero) ?? []
+        }
+        #expect(taken == [true])
+    }
+
     @Test("with less space than its reserve the store takes no change, reads on, and goes on when there is room") func reserve() async throws {
         let directory = try TemporaryDirectory()
         let first = try open(directory)

@@ -41,10 +41,12 @@ final class Committer: Sendable {
     func start(on database: Database) throws(RegistryError) {
         let thread = try WorkerThread(name: "committer") { [self] in
             var patient: [Request] = []
-            while let group = mailbox.takeAll(waiting: patient.isEmpty ? nil : Committer.patience) {
+            // Of the first that waits: those that come after it do not make it wait longer.
+            var isOver = ContinuousClock.now
+            while let group = mailbox.takeAll(waiting: patient.isEmpty ? nil : max(.zero, isOver - .now)) {
+                if patient.isEmpty { isOver = .now + Committer.patience }
                 patient += group
-                // Nothing came for a second: their time is over.
-                if !group.isEmpty, group.allSatisfy(\.isPatient) { continue }
+                if !group.isEmpty, group.allSatisfy(\.isPatient), .now < isOver { continue }
                 commit(patient, on: database)
                 patient = []
             }
