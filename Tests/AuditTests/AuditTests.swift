@@ -114,6 +114,26 @@ import Testing
         for target in ["", "/head", "/export"] { #expect(await house.send(.get, "/api/v1/admin/audit" + target, as: .none).status == 401) }
     }
 
+    @Test("while records cannot be written nothing is changed; what failed is written as soon as it can be, and nobody needs to be refused for that")
+    func failing() async throws {
+        let house = try await House()
+        await house.repository("files")
+        let head = try await house.audit.head()
+        // A head that cannot be read: no record can be appended.
+        try await house.store.commit { $0.put([0], [1], in: .audit) }
+        #expect(await house.put("1", at: "a/1/1", in: "files").status == 201)
+        for _ in 0..<3 { #expect(await house.put("2", at: "a/1/2", in: "files").status == 503) }
+        #expect(await house.send(.get, "/general/files/a/1/1").text == "1")
+        #expect(await house.send(.get, "/general/files/a/1/1", as: .none).status == 401)
+        try await house.store.commit { $0.put([0], head.row, in: .audit) }
+        #expect(await house.put("3", at: "a/1/3", in: "files").status == 503)
+        try await house.store.commit { _ in }
+        #expect(await house.put("4", at: "a/1/4", in: "files").status == 201)
+        let allowed = "admin password write repository files allowed"
+        #expect(try await kept(house, after: Int(head.number)) == [allowed, "anonymous read repository files unauthenticated", allowed])
+        #expect(try AuditTrail.verify(house.store, expecting: head).last.number == head.number + 3)
+    }
+
     @Test("old records go, from the oldest on, and what is left can still be checked") func trimmed() async throws {
         let house = try await House()
         await house.repository("files")

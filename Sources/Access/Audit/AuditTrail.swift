@@ -19,11 +19,13 @@ public struct AuditOptions: Sendable {
 public final class AuditTrail: DecisionLog {
     private struct State {
         var pending = 0
-        /// The last record could not be written.
+        /// The last try to write failed.
         var isFailing = false
+        /// What failed, and goes before the next.
+        var unwritten: [[UInt8]] = []
     }
 
-    /// Decisions that wait for their commit; refusals fill half of that, so that a flood of them keeps nobody from what they may do.
+    /// Decisions that are not written yet; refusals fill half of that, so that a flood of them keeps nobody from what they may do.
     private static let pendingMax = 20_000
     private static let refusalsPendingMax = 10_000
     private static let headKey: [UInt8] = [0], startKey: [UInt8] = [1]
@@ -50,30 +52,36 @@ public final class AuditTrail: DecisionLog {
     public var keepsReads: Bool { options.keepsReads }
 
     public func keep(_ decision: Decision) throws(RegistryError) {
-        let isFull = state.withLock { state in
-            // What fails is tried again by the next refusal; until one is written, nothing is allowed.
-            let pendingMax = decision.refusal == nil ? AuditTrail.pendingMax : AuditTrail.refusalsPendingMax
-            if state.pending >= pendingMax || state.isFailing && decision.refusal == nil { return true }
-            state.pending += 1
-            return false
+        let members = AuditLine.members(of: decision, id: world.newID())
+        let (lines, isKept) = state.withLock { state in
+            let waiting = state.pending + state.unwritten.count
+            let isKept = decision.refusal == nil ? waiting < AuditTrail.pendingMax && !state.isFailing : waiting < AuditTrail.refusalsPendingMax
+            // What failed is tried again by whoever asks next, allowed or not; until it is written, nothing is allowed.
+            let lines = state.unwritten + (isKept ? [members] : [])
+            state.unwritten = []
+            state.pending += lines.count
+            return (lines, isKept)
         }
-        guard !isFull else {
+        if !lines.isEmpty { write(lines, isPatient: isKept) }
+        guard isKept else {
             throw RegistryError(
                 .unavailable, subject: .store, reason: "what is decided cannot be written to the audit log; try again", retryAfterSeconds: 5)
         }
-        let members = AuditLine.members(of: decision, id: world.newID())
-        // Before any change that the decision allows in the committer's queue: in its commit, or in an earlier one.
-        store.enqueue(isPatient: true) { batch throws(RegistryError) in
-            try AuditTrail.append(members, to: batch)
+    }
+
+    /// Before any change that the decisions allow in the committer's queue: in its commit, or in an earlier one.
+    private func write(_ lines: [[UInt8]], isPatient: Bool) {
+        store.enqueue(isPatient: isPatient) { batch throws(RegistryError) in
+            for members in lines { try AuditTrail.append(members, to: batch) }
         } completion: { [self] result in
-            var error: RegistryError?
-            if case .failure(let failure) = result { error = failure }
             let isNew = state.withLock { state in
-                state.pending -= 1
-                defer { state.isFailing = error != nil }
-                return error != nil && !state.isFailing
+                state.pending -= lines.count
+                let wasFailing = state.isFailing
+                state.isFailing = if case .failure = result { true } else { false }
+                if state.isFailing { state.unwritten += lines }
+                return state.isFailing && !wasFailing
             }
-            if isNew, let error { log.error("the audit log cannot be written", metadata: ["error": "\(error)"]) }
+            if isNew, case .failure(let error) = result { log.error("the audit log cannot be written", metadata: ["error": "\(error)"]) }
         }
     }
 
