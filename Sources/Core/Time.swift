@@ -24,8 +24,26 @@ public struct Timestamp: Sendable, Hashable, Comparable, CustomStringConvertible
     /// `2026-11-21T07:48:09.123Z`
     public var description: String {
         let parts = civil
-        let date = "\(padded(parts.year, 4))-\(padded(parts.month, 2))-\(padded(parts.day, 2))"
-        return "\(date)T\(clock(parts.hour, parts.minute, parts.second)).\(padded(parts.millisecond, 3))Z"
+        return unsafe String(unsafeUninitializedCapacity: 24) { text in
+            var count = 0
+            func put(_ value: Int64, _ digits: Int, then mark: Unicode.Scalar) {
+                var rest = value
+                for place in (count..<count + digits).reversed() {
+                    unsafe text[place] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+                    rest /= 10
+                }
+                unsafe text[count + digits] = UInt8(ascii: mark)
+                count += digits + 1
+            }
+            put(parts.year, 4, then: "-")
+            put(parts.month, 2, then: "-")
+            put(parts.day, 2, then: "T")
+            put(parts.hour, 2, then: ":")
+            put(parts.minute, 2, then: ":")
+            put(parts.second, 2, then: ".")
+            put(parts.millisecond, 3, then: "Z")
+            return count
+        }
     }
 
     /// `Sat, 21 Nov 2026 07:48:09 GMT` (RFC 9110 section 5.6.7, IMF-fixdate).

@@ -9,13 +9,20 @@ enum AuditLine {
 
     /// Everything but the number, which is known when the line takes its place: members without braces, beginning with a comma.
     static func members(of decision: Decision, id: EntityID) -> [UInt8] {
-        var members = JSON.Object([
-            ("at", JSON(decision.at.description)), ("id", JSON(id.description)), ("verdict", JSON(decision.refusal == nil ? "allowed" : "denied")),
-            ("action", JSON(decision.action)), ("actor", JSON(bounded(decision.actor.name))),
-        ])
+        var line: [UInt8] = []
+        line.reserveCapacity(512)
         func add(_ name: String, _ text: String?) {
-            if let text { members[name] = JSON(bounded(text)) }
+            guard let text else { return }
+            line.append(UInt8(ascii: ","))
+            JSON.write(name, into: &line)
+            line.append(UInt8(ascii: ":"))
+            JSON.write(bounded(text), into: &line)
         }
+        add("at", decision.at.description)
+        add("id", id.description)
+        add("verdict", decision.refusal == nil ? "allowed" : "denied")
+        add("action", decision.action)
+        add("actor", decision.actor.name)
         add("account", decision.actor.account?.description)
         add("credential", decision.credential == .none ? nil : decision.credential.rawValue)
         add("credential_id", decision.credentialID?.description)
@@ -28,7 +35,7 @@ enum AuditLine {
         add("target", decision.asked.map { Redaction.target($0.target) })
         add("peer", decision.asked?.peer)
         add("request", decision.requestID)
-        return [UInt8(ascii: ",")] + JSON.object(members).encoded().dropFirst().dropLast()
+        return line
     }
 
     static func line(_ number: UInt64, _ members: [UInt8]) -> [UInt8] {
