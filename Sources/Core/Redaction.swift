@@ -5,10 +5,11 @@ public enum Redaction {
 
     private static let targetMax = 2048
     private static let tokenMin = 40
+    private static let tokenPrefixes = ["granary_", "eyJ"]
 
     /// The target with tokens in its path (`npm logout`) and the values of secret parameters struck out, and bounded.
     public static func target(_ target: String) -> String {
-        if target.utf8.count <= targetMax, isHarmless(target.utf8) { return target }
+        if target.utf8.count <= targetMax, target.utf8.withContiguousStorageIfAvailable(isHarmless) ?? false { return target }
         let mark = target.firstIndex(of: "?") ?? target.endIndex
         let path = target[..<mark].split(separator: "/", omittingEmptySubsequences: false).map { isToken($0) ? "***" : $0 }
         guard mark < target.endIndex else { return String(path.joined(separator: "/").prefix(targetMax)) }
@@ -20,13 +21,16 @@ public enum Redaction {
         return String((path.joined(separator: "/") + "?" + query.joined(separator: "&")).prefix(targetMax))
     }
 
-    /// No query, and no segment long enough for a token: nearly all targets.
-    private static func isHarmless(_ target: String.UTF8View) -> Bool {
-        var segmentBytes = 0
-        for byte in target {
-            if byte == UInt8(ascii: "?") { return false }
-            segmentBytes = byte == UInt8(ascii: "/") ? 0 : segmentBytes + 1
-            if segmentBytes == tokenMin { return false }
+    /// No segment that begins as a token does, and no parameter that could be a secret: nearly all targets.
+    private static func isHarmless(_ target: some Collection<UInt8>) -> Bool {
+        let path = target.prefix { $0 != UInt8(ascii: "?") }
+        for segment in path.split(separator: UInt8(ascii: "/")) where segment.count >= tokenMin {
+            if tokenPrefixes.contains(where: { segment.starts(with: $0.utf8) }) { return false }
+        }
+        for pair in target[path.endIndex...].dropFirst().split(separator: UInt8(ascii: "&")) {
+            let name = pair.prefix { $0 != UInt8(ascii: "=") }
+            if name.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") }) { return false }
+            if secrets.contains(String(decoding: name, as: UTF8.self).lowercased()) { return false }
         }
         return true
     }
@@ -34,7 +38,7 @@ public enum Redaction {
     /// An API token of ours, or a JWT (three parts of base64url, the first an object's).
     private static func isToken(_ segment: Substring) -> Bool {
         guard segment.utf8.count >= tokenMin else { return false }
-        return segment.hasPrefix("granary_")
-            || segment.hasPrefix("eyJ") && segment.split(separator: ".", omittingEmptySubsequences: false).count == 3
+        return segment.hasPrefix(tokenPrefixes[0])
+            || segment.hasPrefix(tokenPrefixes[1]) && segment.split(separator: ".", omittingEmptySubsequences: false).count == 3
     }
 }
