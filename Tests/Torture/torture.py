@@ -25,12 +25,13 @@ import heap
 import kills
 import ledger
 import race
+import revoke
 import surgery
 from run import Run
 
 MODES = {
     "kills": kills, "kills-tier": kills.WithTier(), "cuts-ext4": cuts.Cuts("ext4"), "cuts-xfs": cuts.Cuts("xfs"), "flips": flips,
-    "surgery": surgery, "race": race, "calls": calls, "clock": clock, "faults": faults, "full": full, "descriptors": descriptors,
+    "surgery": surgery, "race": race, "revoke": revoke, "calls": calls, "clock": clock, "faults": faults, "full": full, "descriptors": descriptors,
     "heap": heap,
 }
 
