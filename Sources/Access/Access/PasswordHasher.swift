@@ -22,6 +22,13 @@ final class PasswordHasher: Sendable {
     private static let saltBytes = 16
     private static let hashBytes = 32
 
+    /// What one hash takes goes back to the system: the allocator would keep it, for every thread that ever had one, from the first that is freed on
+    /// (mallopt(3), "dynamic mmap threshold").
+    private static let givesMemoryBack: Void = {
+        mallopt(M_MMAP_THRESHOLD, 8 << 20)
+        mallopt(M_TRIM_THRESHOLD, 2 << 20)
+    }()
+
     private let cost: PasswordCost
     private let pool: BlockingPool
     /// Hashes asked for and not answered yet: a flood of logins is refused, not remembered.
@@ -31,6 +38,7 @@ final class PasswordHasher: Sendable {
     init(cost: PasswordCost, atOnceMax: Int, pendingMax: Int = 256) {
         self.cost = cost
         self.pendingMax = pendingMax
+        PasswordHasher.givesMemoryBack
         pool = BlockingPool(threads: atOnceMax, name: "argon2")
     }
 
