@@ -118,7 +118,8 @@ def all_gets():
 def pinned(key, limit=None, note=""):
     """One worker each on core 0, the load on core 1: what a request costs, without the scheduler in it."""
     title = f"GET {SIZES[key][0]}, one worker on one core, 10 connections"
-    compares = [Compare("file", "nginx", "cpu", at_most=limit, note=note), Compare("private file", "nginx", "cpu"), Compare("blob", "nginx", "cpu")]
+    compares = [Compare("file", "nginx", "cpu", at_most=limit, note=note), Compare("private file", "nginx", "cpu"),
+                Compare("private file", "file", "cpu", at_most=1.15, note="what a token costs"), Compare("blob", "nginx", "cpu")]
 
     def run(bench):
         there = bench.once("pinned", lambda bench: Standing(bench, "pinned", ("taskset", "-c", "0"), workers=1))
