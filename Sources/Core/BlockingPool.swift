@@ -5,13 +5,16 @@ import Synchronization
 public final class BlockingPool: Sendable {
     private let name: String
     private let threadsMax: Int
+    private let isBackground: Bool
     private let mailbox = Mailbox<@Sendable () -> Void>()
     private let started = Mutex(0)
 
-    public init(threads: Int = 4, name: String = "blocking") {
+    /// - Parameter isBackground: nobody waits for its work; its threads get what others leave of a core.
+    public init(threads: Int = 4, name: String = "blocking", isBackground: Bool = false) {
         precondition(threads > 0, "a pool without threads does no work")
         threadsMax = threads
         self.name = name
+        self.isBackground = isBackground
     }
 
     deinit { mailbox.close() }
@@ -46,7 +49,7 @@ public final class BlockingPool: Sendable {
 
     private func start() throws(RegistryError) {
         let mailbox = mailbox
-        try WorkerThread(name: name) {
+        try WorkerThread(name: name, isBackground: isBackground) {
             while let work = mailbox.takeOne() { work() }
         }.detach()
     }

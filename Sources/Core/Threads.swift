@@ -5,13 +5,22 @@
 /// A thread of our own, for work that blocks: fsync, the store's commits, parsing archives. The cooperative pool must never wait for a disk.
 public final class WorkerThread: Sendable {
     private static let stackBytes = 2 << 20
+    /// A tenth of what a thread gets that answers somebody, when both want the same core.
+    private static let backgroundNiceness: Int32 = 10
 
     private final class Start: Sendable {
         let name: String
+        let isBackground: Bool
         let body: @Sendable () -> Void
-        init(name: String, body: @escaping @Sendable () -> Void) {
+        init(name: String, isBackground: Bool, body: @escaping @Sendable () -> Void) {
             self.name = name
+            self.isBackground = isBackground
             self.body = body
+        }
+
+        /// Of this thread alone, on Linux: setpriority(2), "C library/kernel differences". One that stays as it was works as well.
+        func stepBack() {
+            if isBackground { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, WorkerThread.backgroundNiceness) }
         }
 
         /// By /proc, since Swift's Glibc module hides `pthread_setname_np`. A thread without a name works as well.
@@ -25,13 +34,15 @@ public final class WorkerThread: Sendable {
     private let handle: pthread_t
 
     /// Starts at once. `name` is what `top -H` shows, cut to 15 bytes.
+    /// - Parameter isBackground: nobody waits for its work; it gets what the others leave.
     /// - Throws: `unavailable` when the machine has no thread left.
-    public init(name: String, _ body: @escaping @Sendable () -> Void) throws(RegistryError) {
+    public init(name: String, isBackground: Bool = false, _ body: @escaping @Sendable () -> Void) throws(RegistryError) {
         var attributes = pthread_attr_t()
         unsafe pthread_attr_init(&attributes)
         unsafe pthread_attr_setstacksize(&attributes, WorkerThread.stackBytes)
         defer { unsafe pthread_attr_destroy(&attributes) }
-        let start = unsafe Unmanaged.passRetained(Start(name: String(decoding: name.utf8.prefix(15), as: UTF8.self), body: body))
+        let start = unsafe Unmanaged.passRetained(
+            Start(name: String(decoding: name.utf8.prefix(15), as: UTF8.self), isBackground: isBackground, body: body))
         var handle = pthread_t()
         let status = unsafe pthread_create(
             &handle, &attributes,
@@ -39,6 +50,7 @@ public final class WorkerThread: Sendable {
                 guard let argument else { return nil }
                 let start = unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
                 start.takeName()
+                start.stepBack()
                 start.body()
                 return nil
             }, start.toOpaque())

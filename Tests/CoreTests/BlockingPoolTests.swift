@@ -2,6 +2,10 @@ import Core
 import Synchronization
 import Testing
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 @Suite("BlockingPool") struct BlockingPoolTests {
     @Test("work gives its value or its error to whoever waits for it") func results() async throws {
         let pool = BlockingPool(threads: 2)
@@ -10,6 +14,14 @@ import Testing
             try await pool.run { () throws(RegistryError) in throw RegistryError(.conflict, subject: .request, reason: "no") }
         }
         #expect(error?.code == .conflict)
+    }
+
+    @Test("what nobody waits for gets less of a core than what somebody does") func background() async throws {
+        func niceness(_ pool: BlockingPool) async throws -> Int32 {
+            try await pool.run { () throws(RegistryError) in getpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0) }
+        }
+        let ordinary = try await niceness(BlockingPool())
+        #expect(try await niceness(BlockingPool(isBackground: true)) == max(ordinary, 10))
     }
 
     @Test("no more works at once than there are threads, and everything is worked off") func bound() async throws {

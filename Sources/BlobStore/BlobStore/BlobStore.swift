@@ -68,7 +68,7 @@ public final class BlobStore: Sendable {
     let index: OrderedStore
     let pool: BlockingPool
     /// The sweep's own thread, so that no reader waits behind it.
-    let sweepPool = BlockingPool(threads: 1, name: "sweep")
+    let sweepPool = BlockingPool(threads: 1, name: "sweep", isBackground: true)
     let gauge = ByteGauge()
     let leases = Leases()
     let segments: Segments
@@ -83,7 +83,7 @@ public final class BlobStore: Sendable {
     /// What cuts blobs up, and what frees chunks, come one after the other.
     let chunkTurn = Turn()
     /// Their own thread.
-    let chunkPool = BlockingPool(threads: 1, name: "chunks")
+    let chunkPool = BlockingPool(threads: 1, name: "chunks", isBackground: true)
     /// Chunks may have lost the last recipe that names them.
     let mayHaveDeadChunks = Atomic(true)
     /// Committed, and long enough to be cut up.

@@ -53,7 +53,7 @@ public final class Scrub: Sendable {
     /// What names a blob, in words, for the log.
     private let names: @Sendable (BlobID) async -> [String]
     /// Its own thread, which rests when the disk has done enough for a while.
-    private let pool = BlockingPool(threads: 1, name: "scrub")
+    private let pool = BlockingPool(threads: 1, name: "scrub", isBackground: true)
     let state: Mutex<State>
 
     /// Goes on where the last one was.
