@@ -144,6 +144,11 @@ struct CreateApiTokenRequest: Codable, Sendable {
     let scopes: [String]
     let expires_in_days: Int64?
 }
+struct CreateAccessTokenRequest: Codable, Sendable {
+    let name: String
+    let scopes: [String]?
+    let expires_in_days: Int64?
+}
 struct CreateApiTokenResponse: Codable, Sendable { let id, token, name: String }
 
 extension HTTPField.Name {

@@ -140,7 +140,7 @@ struct CreateTokenRequest: Codable, Sendable {
 struct MachineTokenResponse: Codable, Sendable {
     let id, name, token_prefix: String
     let scopes: [String]
-    let expires_at: String?
+    let expires_at, last_used_at: String?
     let created_at: String
     let is_expired: Bool
     /// Empty: all the account may see.
@@ -151,6 +151,7 @@ struct MachineTokenResponse: Codable, Sendable {
         token_prefix = token.prefix
         scopes = token.scopes.map { $0.map(\.rawValue).sorted() } ?? ["*"]
         expires_at = token.expires?.description
+        last_used_at = token.lastUsed?.description
         created_at = token.created.description
         is_expired = token.isExpired(at: now)
         repository_ids = token.repositories.map { $0.sorted().map(\.description) } ?? []

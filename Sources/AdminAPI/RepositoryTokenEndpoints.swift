@@ -65,7 +65,7 @@ struct CreateRepoTokenResponse: Codable, Sendable { let id, token, name, reposit
 struct RepoTokenResponse: Codable, Sendable {
     let id, name, token_prefix: String
     let scopes: [String]
-    let expires_at: String?
+    let expires_at, last_used_at: String?
     let created_at: String
     /// A revoked token is gone, and in no list.
     let is_expired, is_revoked: Bool
@@ -76,6 +76,7 @@ struct RepoTokenResponse: Codable, Sendable {
         token_prefix = token.prefix
         scopes = token.scopes.map { $0.map(\.rawValue).sorted() } ?? ["*"]
         expires_at = token.expires?.description
+        last_used_at = token.lastUsed?.description
         created_at = token.created.description
         is_expired = token.isExpired(at: now)
         is_revoked = false

@@ -39,8 +39,24 @@ enum UserEndpoints {
             (call, _: Nothing) throws(RegistryError) -> Nothing in
             try await revoke(of: try await AuthEndpoints.currentUser(call).id, call)
         },
+        // The same under the name that consoles know.
+        .json(.get, "/api/v1/profile/access-tokens", "list_access_tokens", "profile", .authenticated) {
+            (call, _: Nothing) throws(RegistryError) -> ApiTokenListResponse in
+            try await tokens(of: try await AuthEndpoints.currentUser(call).id, call)
+        },
+        .json(.post, "/api/v1/profile/access-tokens", "create_access_token", "profile", .authenticated) {
+            (call, request: CreateAccessTokenRequest) throws(RegistryError) -> CreateApiTokenResponse in
+            // Who names no scope gets the least that is of use.
+            let named = CreateApiTokenRequest(
+                name: request.name, scopes: request.scopes ?? [TokenScope.readArtifacts.rawValue], expires_in_days: request.expires_in_days)
+            return try await AuthEndpoints.createToken(for: try await AuthEndpoints.currentUser(call).id, named, call)
+        },
+        .json(.delete, "/api/v1/profile/access-tokens/{token_id}", "revoke_access_token", "profile", .authenticated) {
+            (call, _: Nothing) throws(RegistryError) -> Nothing in
+            try await revoke(of: try await AuthEndpoints.currentUser(call).id, call)
+        },
         .json(.get, "/api/v1/users/{id}", "get_user", "users", .authenticated) { (call, _: Nothing) throws(RegistryError) -> AdminUserResponse in
-            AdminUserResponse(try await user(try selfOrAdmin(call), call))
+            AdminUserResponse(try await user(try selfOrReader(call), call))
         },
         .json(.patch, "/api/v1/users/{id}", "update_user", "users", .admin, scope: .writeUsers) {
             (call, request: UpdateUserRequest) throws(RegistryError) -> AdminUserResponse in
@@ -79,7 +95,7 @@ enum UserEndpoints {
         },
         .json(.get, "/api/v1/users/{id}/tokens", "list_user_tokens", "users", .authenticated) {
             (call, _: Nothing) throws(RegistryError) -> ApiTokenListResponse in
-            try await tokens(of: try selfOrAdmin(call), call)
+            try await tokens(of: try selfOrReader(call), call)
         },
         .json(.post, "/api/v1/users/{id}/tokens", "create_user_api_token", "users", .authenticated) {
             (call, request: CreateApiTokenRequest) throws(RegistryError) -> CreateApiTokenResponse in
@@ -96,13 +112,16 @@ enum UserEndpoints {
     ]
 
     /// Another's account looks like none to who is no administrator.
-    private static func selfOrAdmin(_ call: Call) throws(RegistryError) -> EntityID {
+    private static func selfOrAdmin(_ call: Call, scope: TokenScope? = nil) throws(RegistryError) -> EntityID {
         let id = try call.id()
-        guard id == call.caller.account || call.caller.isAdmin else {
+        guard id == call.caller.account || call.access.mayAdminister(call.caller, scope: scope) else {
             throw RegistryError(.notFound, subject: .account(id.description), reason: "there is no such user")
         }
         return id
     }
+
+    /// Whoever may list accounts may look at one.
+    private static func selfOrReader(_ call: Call) throws(RegistryError) -> EntityID { try selfOrAdmin(call, scope: .readUsers) }
 
     private static func user(_ id: EntityID, _ call: Call) async throws(RegistryError) -> User {
         guard let user = try await call.access.user(id) else {
@@ -194,7 +213,7 @@ struct ResetPasswordResponse: Codable, Sendable { let temporary_password: String
 struct ApiTokenResponse: Codable, Sendable {
     let id, name, token_prefix: String
     let scopes: [String]
-    let expires_at: String?
+    let expires_at, last_used_at: String?
     let created_at: String
     init(_ token: APIToken) {
         id = token.id.description
@@ -202,6 +221,7 @@ struct ApiTokenResponse: Codable, Sendable {
         token_prefix = token.prefix
         scopes = token.scopes.map { $0.map(\.rawValue).sorted() } ?? ["*"]
         expires_at = token.expires?.description
+        last_used_at = token.lastUsed?.description
         created_at = token.created.description
     }
 }

@@ -117,10 +117,12 @@ extension Registry {
         let context = errorContext(of: target)
         do throws(RegistryError) {
             // Identity. A credential that is present but wrong is an error even where anonymous callers may read.
-            let caller = try await access.authenticate(Credentials.from(head), for: Asked(head))
-            if !frontend.format.givesTokens { try access.refuseRegistryToken(caller) }
+            let givesTokens = frontend.format.givesTokens
+            let caller = try await access.authenticate(Credentials.from(head, authorizationOnly: givesTokens), for: Asked(head))
+            if !givesTokens { try access.refuseRegistryToken(caller) }
             if access.setupRequired { throw SetupLock.failure }
-            try refuseForgery(head)
+            // Where no cookie counts, nobody's can be used.
+            if !givesTokens { try refuseForgery(head) }
             if options.isDemonstration, target.changesSomething(head.method) { throw Registry.demonstration }
 
             if case .found(let route, let match) = target.inMount, case .mounted(let compute) = route.kind {

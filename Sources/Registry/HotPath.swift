@@ -16,12 +16,14 @@ extension Registry {
         guard let key = path.segments.first.flatMap({ RepositoryKey($0) }),
             case .found(let route, let match) = mount.routes.find(path.dropping(1), head.method, of: key), route.mayBeHot
         else { return nil }
+        let givesTokens = mount.frontend.format.givesTokens
         do throws(RegistryError) {
-            guard let (caller, standing) = try access.authenticateAtOnce(.from(head)), case .found(let named) = hot.cachedRepository(key)
+            guard let (caller, standing) = try access.authenticateAtOnce(.from(head, authorizationOnly: givesTokens)),
+                case .found(let named) = hot.cachedRepository(key)
             else {
                 return nil
             }
-            if !mount.frontend.format.givesTokens { try access.refuseRegistryToken(caller) }
+            if !givesTokens { try access.refuseRegistryToken(caller) }
             // Every mark comes before what it marks is read; only the repository has to be read once to know which.
             let mark = hot.stamps.mark(.repository(named.id))
             guard case .found(let repository) = hot.cachedRepository(key), repository.id == named.id,

@@ -22,12 +22,13 @@ struct MountSession: MountPort {
     var baseURL: String { registry.options.baseURL.text }
 
     func repositories(after: RepositoryKey?, limit: Int) async throws(RegistryError) -> [RepositoryKey] {
+        let lister = registry.access.lister(authenticated)
         var visible: [RepositoryKey] = []
         var last = after
         while visible.count < limit {
             let page = try await registry.catalog.repositories(after: last, limit: 500)
             for repository in page where frontend.format.answers(to: repository.format) {
-                if registry.access.mayRead(authenticated, repository) { visible.append(repository.key) }
+                if registry.access.mayRead(lister, repository, about: .unknown) { visible.append(repository.key) }
             }
             guard page.count == 500, let end = page.last else { break }
             last = end.key
@@ -35,17 +36,32 @@ struct MountSession: MountPort {
         return Array(visible.prefix(limit))
     }
 
-    func port(for key: RepositoryKey) async throws(RegistryError) -> any RepositoryPort {
-        var repository = try await registry.catalog.repository(key)
-        if let found = repository, !frontend.format.answers(to: found.format) { repository = nil }
-        let authorized = try registry.access.authorize(authenticated, .read, on: repository)
-        return RepositorySession(registry: registry, authorized: authorized, frontend: frontend, requestID: head.requestID)
+    func packages(in key: RepositoryKey, after: String?, limit: Int) async throws(RegistryError) -> [PackageName] {
+        let access = registry.access
+        let lister = access.lister(authenticated)
+        guard limit > 0, let repository = try await registry.catalog.repository(key), frontend.format.answers(to: repository.format),
+            access.mayRead(lister, repository, about: .unknown)
+        else { return [] }
+        let session = RepositorySession(
+            registry: registry, authorized: try access.authorizeNames(lister, on: repository), frontend: frontend,
+            requestID: head.requestID)
+        var names: [PackageName] = []
+        var last = after
+        while names.count < limit {
+            let page = try await registry.facts(in: .packages, after: last, limit: limit, session).packages.map(\.name)
+            names += page.filter { access.mayRead(lister, repository, about: .name($0.text)) }
+            guard page.count >= limit, let end = page.last else { break }
+            last = end.text
+        }
+        return Array(names.prefix(limit))
     }
 
-    func token(for scopes: [ResourceScope], login: (name: String, password: String)?) async throws(RegistryError) -> TokenGrant {
+    func token(
+        for scopes: [ResourceScope], listing: Bool, login: (name: String, password: String)?
+    ) async throws(RegistryError) -> TokenGrant {
         var caller = authenticated
         if let login { caller = try await authenticate(login.name, login.password) }
-        let wanted = scopes.map { RegistryScope(name: $0.name, actions: $0.permissions) }
+        let wanted = scopes.map { RegistryScope(name: $0.name, actions: $0.permissions) } + (listing ? [.catalogue] : [])
         let issued = try await registry.access.issueRegistryToken(for: caller, scopes: wanted)
         return TokenGrant(token: issued.token.revealed, expiresInSeconds: Int(issued.expiresIn), issued: registry.world.now())
     }

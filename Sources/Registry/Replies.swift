@@ -130,11 +130,15 @@ extension HTTPField.Name {
 }
 
 extension Credentials {
-    /// What the request carries, whichever of the carriers clients use; a ticket in the query of a GET only when it carries nothing else. OCI's
-    /// clients have their own tokens, and no tickets.
-    public static func from(_ head: RequestHead) -> Credentials {
-        var credentials = from(fields: { name in HTTPField.Name(name).map { head.fields[values: $0] } ?? [] }, allowCookie: true)
-        if credentials.isNone, head.method == .get || head.method == .head, let ticket = head.query["ticket"], head.path.segments.first != "v2" {
+    /// What the request carries, whichever of the carriers clients use; a ticket in the query of a GET only when it carries nothing else.
+    /// - Parameter authorizationOnly: that field counts and nothing else does, neither what a browser sends by itself nor a ticket in a URL.
+    public static func from(_ head: RequestHead, authorizationOnly: Bool = false) -> Credentials {
+        var credentials = from(
+            fields: { name in
+                guard !authorizationOnly || name == "authorization" else { return [] }
+                return HTTPField.Name(name).map { head.fields[values: $0] } ?? []
+            }, allowCookie: !authorizationOnly)
+        if credentials.isNone, !authorizationOnly, head.method == .get || head.method == .head, let ticket = head.query["ticket"] {
             credentials = .ticket(ticket, path: ticketPath(head.path))
         }
         credentials.address = head.client

@@ -144,13 +144,14 @@ struct RepositorySession: RepositoryPort {
         return status
     }
 
-    func link(_ path: AssetPath, from other: RepositoryKey) async throws(RegistryError) -> (any StagedBytes)? {
+    func link(_ path: AssetPath, of name: String, from other: RepositoryKey) async throws(RegistryError) -> (any StagedBytes)? {
+        let subject = Subject.name(name)
         guard let source = try await registry.catalog.repository(other), frontend.format.answers(to: source.format),
-            registry.access.mayRead(authorized.caller, source)
+            registry.access.mayRead(authorized.caller, source, about: subject)
         else { return nil }
         let there = RepositorySession(
-            registry: registry, authorized: try registry.access.authorize(authorized.caller, .read, on: source), frontend: frontend,
-            requestID: requestID)
+            registry: registry, authorized: try registry.access.authorize(authorized.caller, .read, on: source, about: subject),
+            frontend: frontend, requestID: requestID)
         guard let asset = try await there.asset(at: path) else { return nil }
         try await registry.gate(asset.blob, as: path)
         return try await registry.blobs.staged(asset.blob)

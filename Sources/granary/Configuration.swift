@@ -20,6 +20,7 @@ struct Configuration: Sendable {
     var setupCIDRs = ["127.0.0.0/8", "::1"].compactMap { CIDR($0) }
     var passwordHistory = 4
     var totpPolicy = "disabled"
+    var freshLoginMinutes: Int64 = 60
     var corsOrigins: [String] = []
     var demoMode = false
     var enforceHTTPS = false

@@ -88,6 +88,7 @@ enum Running {
         registry.sweeper.publish(metrics)
         registry.publishChunks(metrics)
         registry.scrub?.publish(metrics, world: world)
+        audit.publish(metrics)
         Tier.publish(metrics, blobs)
         publish(metrics, evictionsOf: registry)
 
@@ -114,6 +115,7 @@ enum Running {
             group.addTask { await audit.trimOnSchedule() }
             group.addTask { await registry.expireUploads() }
             group.addTask { await registry.flushDownloads() }
+            group.addTask { await registry.access.flushTokenUsesOnSchedule() }
             group.addTask { await registry.sweeper.runOnSchedule() }
             group.addTask { await registry.chunker.run() }
             group.addTask { await registry.archives.run() }
@@ -151,6 +153,7 @@ enum Running {
         options.passwordLengthMin = configuration.passwordLengthMin
         options.passwordHistory = configuration.passwordHistory
         options.totpPolicy = TOTPPolicy(rawValue: configuration.totpPolicy) ?? .disabled
+        options.freshLoginMinutes = configuration.freshLoginMinutes
         options.sealer = sealer
         options.guessLimits = GuessLimits(
             failuresMax: configuration.lockoutFailures, seconds: configuration.lockoutMinutes * 60,

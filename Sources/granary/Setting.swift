@@ -119,6 +119,7 @@ struct Setting: Sendable {
         number("password_length_min", ["PASSWORD_MIN_LENGTH"], in: 8...128, at: \.passwordLengthMin),
         number("password_history", ["PASSWORD_HISTORY_COUNT"], in: 0...24, at: \.passwordHistory),
         text("totp_policy", ["TOTP_POLICY"], oneOf: TOTPPolicy.allCases.map(\.rawValue), at: \.totpPolicy),
+        number("fresh_login_minutes", in: 0...10_080, at: \.freshLoginMinutes),
         words("cors_origins", ["CORS_ORIGINS"], accepts: "origins with commas between them, as https://ui.example.org; no *", at: \.corsOrigins) {
             BrowserRules.origin($0) != nil
         },

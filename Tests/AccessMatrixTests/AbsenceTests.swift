@@ -87,7 +87,7 @@ import Testing
             let isOfDocker = principal.rule.hasPrefix("docker")
             let lists: [(target: String, need: Need, keys: [String])] = [
                 ("/api/v1/repositories?per_page=100", .list, Stage.keys),
-                ("/v2/_catalog?n=1000", .read, principal.name == "nobody" ? [] : Stage.keys.filter { $0.hasPrefix("oci-local") }),
+                ("/v2/_catalog?n=1000", .read, principal.credential.isAuthorization ? Stage.keys.filter { $0.hasPrefix("oci-local") } : []),
                 ("/api/v1/packages?per_page=100", .read, Stage.keys.filter { $0.hasPrefix("npm-local") || $0.hasPrefix("maven-local") }),
             ]
             for (target, need, keys) in lists where !isOfDocker && principal.rule != "bad credentials" {

@@ -41,7 +41,7 @@ import Testing
         ]
         var statuses: Set<Int> = []
         for (index, road) in roads.enumerated() {
-            for (place, target) in ["/api/v1/auth/me", "/npm/any/-/whoami", "/v2/"].enumerated() {
+            for (place, target) in ["/api/v1/auth/me", "/npm/any/-/whoami", "/v2/"].enumerated() where road.isAuthorization || target != "/v2/" {
                 statuses.insert(await house.send(.get, target, as: road, from: "198.51.100.\(index * 3 + place)").status)
             }
         }

@@ -145,8 +145,10 @@ struct Cell: Sendable {
                 for kind in isOfRepository ? row.kinds : ["local"] {
                     for visibility in isOfRepository ? Visibility.allCases : [.secret] {
                         for principal in principals {
+                            // Docker's mount takes the field Authorization: who comes with a cookie or a key is nobody there.
+                            let rule = surface == .tokens && !principal.credential.isAuthorization ? "nobody" : principal.rule
                             guard
-                                var expected = Rules.verdict(principal.rule, row.needs, visibility, on: surface, account: row.account)
+                                var expected = Rules.verdict(rule, row.needs, visibility, on: surface, account: row.account)
                             else { continue }
                             // A token that may all that its owner may is still none who logged in.
                             if row.needs == .person, expected == .served, principal.name.contains("'s token") { expected = .forbidden }

@@ -30,13 +30,17 @@ enum RestRows {
         Row(.get, "/api/v1/users/me/tokens", .account, "/api/v1/users/me/tokens"),
         Row(.post, "/api/v1/users/me/tokens", .mint, "/api/v1/users/me/tokens", mint),
         Row(.delete, "/api/v1/users/me/tokens/{token_id}", .account, "/api/v1/users/me/tokens/{uuid}"),
-        Row(.get, "/api/v1/users/{id}", .others, "/api/v1/users/{user}"),
+        Row(.get, "/api/v1/profile/access-tokens", .account, "/api/v1/profile/access-tokens"),
+        Row(.post, "/api/v1/profile/access-tokens", .mint, "/api/v1/profile/access-tokens", #"{"name":"ci"}"#),
+        Row(.delete, "/api/v1/profile/access-tokens/{token_id}", .account, "/api/v1/profile/access-tokens/{uuid}"),
+        // As groups: who may list accounts sees one, to others it is none.
+        Row(.get, "/api/v1/users/{id}", .group, "/api/v1/users/{user}"),
         Row(.patch, "/api/v1/users/{id}", .editUsers, "/api/v1/users/{user}", #"{"display_name":"B"}"#),
         Row(.delete, "/api/v1/users/{id}", .editUsers, "/api/v1/users/{victim}", consumes: true),
         Row(.post, "/api/v1/users/{id}/password", .owner, "/api/v1/users/{user}/password", #"{"new_password":"another long phrase"}"#),
         Row(.post, "/api/v1/users/{id}/password/reset", .editUsers, "/api/v1/users/{victim}/password/reset", consumes: true),
         Row(.post, "/api/v1/users/{id}/force-password-change", .editUsers, "/api/v1/users/{victim}/force-password-change", consumes: true),
-        Row(.get, "/api/v1/users/{id}/tokens", .others, "/api/v1/users/{user}/tokens"),
+        Row(.get, "/api/v1/users/{id}/tokens", .group, "/api/v1/users/{user}/tokens"),
         Row(.post, "/api/v1/users/{id}/tokens", .others, "/api/v1/users/{user}/tokens", mint),
         Row(.delete, "/api/v1/users/{id}/tokens/{token_id}", .others, "/api/v1/users/{user}/tokens/{token}", consumes: true),
     ]
@@ -174,5 +178,9 @@ enum RestRows {
         Row(.get, "/api/v1/admin/audit/head", .admin, "/api/v1/admin/audit/head"),
         Row(.get, "/api/v1/admin/audit/export", .admin, "/api/v1/admin/audit/export"),
         Row(.post, "/api/v1/admin/backup", .admin, "/api/v1/admin/backup"),
+        Row(.get, "/api/v1/admin/rate-limits", .admin, "/api/v1/admin/rate-limits"),
+        Row(.get, "/api/v1/admin/rate-limits/exemptions", .admin, "/api/v1/admin/rate-limits/exemptions"),
+        Row(.post, "/api/v1/admin/rate-limits/exemptions", .admin, "/api/v1/admin/rate-limits/exemptions", #"{"type":"username","value":"x"}"#),
+        Row(.delete, "/api/v1/admin/rate-limits/exemptions/{id}", .admin, "/api/v1/admin/rate-limits/exemptions/none"),
     ]
 }

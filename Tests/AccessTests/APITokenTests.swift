@@ -114,6 +114,115 @@ import Testing
         #expect(child.expires == house.now.adding(seconds: 2 * 86_400))
     }
 
+    @Test("what a token made is void with it, whoever's it is, and so is what that made; no list has it any more")
+    func generations() async throws {
+        let house = try House()
+        let root = try await house.user("root", admin: true)
+        let bob = try await house.user("bob")
+        let parent = try await house.token(of: house.caller("root"), scopes: ["*"])
+        let holder = try await house.access.authenticate(.bearer(parent.text.revealed))
+        let child = try await house.token(of: holder, scopes: ["read:artifacts", "write:artifacts"])
+        let grandchild = try await house.token(of: house.access.authenticate(.bearer(child.text.revealed)), scopes: ["read:artifacts"])
+        let given = try await house.access.createToken(
+            for: bob.id, name: "ci", scopes: ["read:artifacts"], expiresInDays: nil, by: holder, requestID: "t")
+        let texts = [parent, child, grandchild, given].map(\.text.revealed)
+        for text in texts { _ = try await house.access.authenticate(.bearer(text)) }
+        for text in texts { #expect(try house.access.authenticateAtOnce(.bearer(text)) != nil) }
+        #expect(try await house.access.tokens(of: root.id).count == 3)
+        #expect(try await house.access.tokens(of: bob.id).count == 1)
+        try await house.access.revokeToken(parent.token.id, of: root.id, by: .system, requestID: "t")
+        for text in texts {
+            #expect(try house.access.authenticateAtOnce(.bearer(text)) == nil)
+            #expect(try await refusal { try await house.access.authenticate(.bearer(text)) } == Self.bad)
+        }
+        #expect(try await house.access.tokens(of: root.id) == [])
+        #expect(try await house.access.tokens(of: bob.id) == [])
+        // Who asked before, and makes another one now, makes none that is good.
+        #expect(try await refusal { try await house.token(of: holder, scopes: ["read:artifacts"]) } == Self.bad)
+    }
+
+    @Test("tokens make tokens over four generations; with an ancestor that expired a token is void")
+    func depth() async throws {
+        let house = try House()
+        try await house.user("ada")
+        var caller = try await house.caller("ada")
+        var texts: [String] = []
+        for days in [2, 1, nil, nil] as [Int64?] {
+            texts.append(try await house.token(of: caller, scopes: ["read:artifacts"], days: days).text.revealed)
+            caller = try await house.access.authenticate(.bearer(texts[texts.count - 1]))
+        }
+        let last = caller
+        #expect(try await refusal { try await house.token(of: last, scopes: ["read:artifacts"]) }?.code == .forbidden)
+        house.pass(seconds: 86_400)
+        _ = try await house.access.authenticate(.bearer(texts[0]))
+        for text in texts.dropFirst() { #expect(try await refusal { try await house.access.authenticate(.bearer(text)) } == Self.bad) }
+    }
+
+    @Test("a session makes tokens and changes the second factor for an hour after its login, refreshed or not; passwords and tokens go on")
+    func freshLogin() async throws {
+        let house = try House()
+        try await house.user("ada")
+        var session = try await house.login("ada")
+        func attempts() async throws -> [RegistryError.Code?] {
+            let caller = try await house.access.authenticate(.bearer(session.accessToken.revealed))
+            return [
+                try await refusal { try await house.token(of: caller, scopes: ["read:artifacts"]) }?.code,
+                try await refusal { try await house.access.setUpTOTP(for: caller, requestID: "t") }?.code,
+            ]
+        }
+        let token = try await house.token(of: house.caller("ada"), scopes: ["read:artifacts"]).text
+        for _ in 0..<2 {
+            house.pass(seconds: 1799)
+            session = try await house.access.refresh(session.refreshToken.revealed, requestID: "t")
+        }
+        #expect(try await attempts() == [nil, nil])
+        house.pass(seconds: 2)
+        #expect(try await attempts() == [.forbidden, .forbidden])
+        _ = try await house.token(of: house.caller("ada"), scopes: ["read:artifacts"])
+        _ = try await house.token(of: house.access.authenticate(.bearer(token.revealed)), scopes: ["read:artifacts"])
+        session = try await house.login("ada")
+        #expect(try await attempts() == [nil, nil])
+    }
+
+    @Test("when a token was last used is known at once and written later, all together; what was revoked meanwhile stays so")
+    func lastUsed() async throws {
+        let house = try House()
+        let ada = try await house.user("ada")
+        let caller = try await house.caller("ada")
+        let kept = try await house.token(of: caller, scopes: nil)
+        // Lists are in the order of making, to the millisecond.
+        house.pass(seconds: 1)
+        let gone = try await house.token(of: caller, scopes: nil)
+        func stored() async throws -> [Timestamp?] {
+            try await house.catalog.records(.token, after: nil, limit: 10).map { try APIToken($0).lastUsed }
+        }
+        let head = try await house.catalog.head()
+        for text in [kept.text, gone.text] { _ = try await house.access.authenticate(.bearer(text.revealed)) }
+        house.pass(seconds: 90)
+        _ = try house.access.authenticateAtOnce(.bearer(kept.text.revealed))
+        #expect(try await house.access.tokens(of: ada.id).map(\.lastUsed) == [house.now, house.now.adding(seconds: -90)])
+        #expect(try await stored() == [nil, nil])
+        #expect(try await house.catalog.head() == head)
+        try await house.access.revokeToken(gone.token.id, of: ada.id, by: .system, requestID: "t")
+        try await house.access.flushTokenUses()
+        #expect(try await stored() == [house.now])
+        #expect(try await house.access.tokens(of: ada.id).map(\.lastUsed) == [house.now])
+        #expect(try house.access.authenticateAtOnce(.bearer(kept.text.revealed)) == nil, "revoking forgot what was remembered of the account")
+        _ = try await house.access.authenticate(.bearer(kept.text.revealed))
+    }
+
+    @Test("a row that was stored before tokens had parents is read")
+    func formatOne() async throws {
+        let house = try House()
+        try await house.user("ada")
+        let token = try await house.token(of: house.caller("ada"), scopes: ["read:artifacts"], days: 3).token
+        var record = token.record(fingerprint: "f")
+        #expect(record.value[0] == 2 && record.value.suffix(2) == [0, 0])
+        record.value[0] = 1
+        record.value.removeLast(2)
+        #expect(try APIToken(record) == token)
+    }
+
     @Test("a token of an administrator is one only when its scopes and repositories say so")
     func effectiveAdmin() async throws {
         let house = try House()

@@ -76,6 +76,47 @@ import Testing
         for way in ways { #expect(await house.send(.get, "/api/v1/auth/me", as: way).status == 401) }
     }
 
+    @Test("one's access tokens are the same under the profile, where none that is named reads artifacts; a list says when each was used last")
+    func profile() async throws {
+        let house = try await House()
+        let all = "/api/v1/profile/access-tokens"
+        let made = await house.send(.post, all, json: ["name": "laptop"])
+        let text = try #require(made.json["token"]?.string)
+        func listed(_ path: String) async -> [JSON?] {
+            let item = await house.send(.get, path).json["items"]?[0]
+            return [item?["id"], item?["scopes"], item?["last_used_at"]]
+        }
+        #expect(await listed(all) == [made.json["id"], ["read:artifacts"], nil])
+        #expect(await house.send(.get, "/api/v1/auth/me", as: .bearer(text)).status == 200)
+        house.clock.pass(seconds: 7)
+        #expect(await house.send(.get, "/api/v1/auth/me", as: .bearer(text)).status == 200)
+        let used: JSON = .string(house.clock.now.description)
+        for path in [all, "/api/v1/users/me/tokens"] { #expect(await listed(path) == [made.json["id"], ["read:artifacts"], used]) }
+        #expect(await house.send(.post, all, as: .bearer(text), json: ["name": "more", "scopes": ["write:artifacts"]]).status == 403)
+        #expect(await house.send(.delete, "\(all)/\(made.json["id"]?.string ?? "")").status == 200)
+        #expect(await house.send(.get, "/api/v1/auth/me", as: .bearer(text)).status == 401)
+    }
+
+    @Test("a login of more than an hour ago makes no tokens over REST; a new one does, and so does the password")
+    func freshLogin() async throws {
+        let house = try await House()
+        let login: JSON = ["username": "admin", "password": .string(House.password)]
+        var session = await house.send(.post, "/api/v1/auth/login", as: .none, json: login).json
+        func mint() async -> String {
+            let mint: JSON = ["name": "ci", "scopes": ["read:artifacts"]]
+            return await house.send(.post, "/api/v1/auth/tokens", as: .bearer(session["access_token"]?.string ?? ""), json: mint).outcome
+        }
+        #expect(await mint() == "200")
+        for _ in 0..<3 {
+            house.clock.pass(seconds: 1500)
+            session = await house.send(.post, "/api/v1/auth/refresh", as: .none, json: ["refresh_token": session["refresh_token"] ?? .null]).json
+        }
+        #expect(await mint() == "403 FORBIDDEN")
+        #expect(!(await house.token(["read:artifacts"])).isEmpty)
+        session = await house.send(.post, "/api/v1/auth/login", as: .none, json: login).json
+        #expect(await mint() == "200")
+    }
+
     @Test("management takes the scopes named for it, and a token mints no more than it holds")
     func scopes() async throws {
         let house = try await House()
@@ -95,6 +136,10 @@ import Testing
         let list = Credential.bearer(await house.token(["read:users"]))
         #expect(await house.send(.get, "/api/v1/users", as: list).status == 200)
         #expect(await house.send(.post, "/api/v1/users", as: list, json: ["username": "bob", "email": "b@example.org"]).status == 403)
+        let ann = await house.send(.get, "/api/v1/users?search=ann").json["items"]?[0]?["id"]?.string ?? ""
+        #expect(await house.send(.get, "/api/v1/users/\(ann)", as: list).json["username"] == "ann")
+        #expect(await house.send(.get, "/api/v1/users/\(ann)/tokens", as: list).status == 200)
+        #expect(await house.send(.post, "/api/v1/users/\(ann)/tokens", as: list, json: more).status == 404)
     }
 
     @Test("a missing right is 403 where the repository may be read, and 404 where it may not even be known")

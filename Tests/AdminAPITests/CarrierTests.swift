@@ -42,7 +42,9 @@ import Testing
         carriers.append(("Bearer of base 64", .bearer(Base64.encode(Array("admin:\(House.password)".utf8)))))
         for (name, credential) in carriers {
             for target in Self.guarded + Self.open where !target.hasSuffix("none.txt") {
-                #expect(await house.send(.get, target, as: credential).status == 200, "\(name) at \(target)")
+                // Docker's clients send nothing but Authorization: there a cookie or a key is nobody's.
+                let wanted = target == "/v2/" && !credential.isAuthorization ? 401 : 200
+                #expect(await house.send(.get, target, as: credential).status == wanted, "\(name) at \(target)")
             }
         }
         // Docker's token, exchanged for any of them, is for what it names.

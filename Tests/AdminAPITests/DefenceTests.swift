@@ -112,4 +112,22 @@ import Testing
             #expect(await house.send(.get, "/api/v1/repositories", as: .none, from: "192.0.2.9").field("X-RateLimit-Exempt") == "address")
         }
     }
+
+    @Test("limits and who is exempt are shown as they are set; another is refused, and so is taking one away")
+    func shown() async throws {
+        var options = House.Options()
+        options.limits = RequestLimits()
+        options.limits.exemptUsernames = ["admin"]
+        options.limits.exemptCIDRs = ["192.0.2.0/24"].compactMap { CIDR($0) }
+        let house = try await House(options)
+        let limits = await house.send(.get, "/api/v1/admin/rate-limits").json
+        #expect([limits["auth"]?["limit"], limits["api"]?["limit"], limits["api"]?["window_secs"]] == [120, 10_000, 60])
+        let all = "/api/v1/admin/rate-limits/exemptions"
+        let listed = await house.send(.get, all).json["exemptions"]?.array ?? []
+        #expect(listed.map { $0["type"] } == ["username", "cidr"] && listed.map { $0["value"] } == ["admin", "192.0.2.0/24"])
+        #expect(await house.send(.post, all, json: ["type": "cidr", "value": "192.0.2.0/24"]).json == listed.last)
+        #expect(await house.send(.post, all, json: ["type": "username", "value": "ann"]).outcome == "409 CONFLICT")
+        #expect(await house.send(.delete, "\(all)/\(listed[0]["id"]?.string ?? "")").outcome == "409 CONFLICT")
+        #expect(await house.send(.delete, "\(all)/none").outcome == "404 NOT_FOUND")
+    }
 }

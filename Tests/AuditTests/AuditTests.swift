@@ -1,4 +1,5 @@
 import Core
+import Dispatch
 import HTTPTypes
 import Logging
 import OrderedStore
@@ -94,6 +95,23 @@ import Testing
         for secret in [token, House.password] { #expect(!text.contains(secret)) }
     }
 
+    @Test("of who claimed to be somebody only an account's name is kept; another text, maybe a password, leaves a mark")
+    func names() async throws {
+        let house = try await House()
+        let before = try await count(house)
+        let typed = "my dog's name is hunter2"
+        for name in [typed, "hunter2", "ADMIN", typed] {
+            await house.send(.get, "/api/v1/auth/me", as: .password(name, "x"), from: "192.0.2.\(name.count)")
+        }
+        await house.send(.post, "/api/v1/auth/login", as: .none, json: ["username": .string(typed), "password": "x"])
+        let names = try await kept(house, after: before).map { $0.split(separator: " ").dropLast().last.map(String.init) ?? "" }
+        try #require(names.count == 5)
+        #expect(names[2] == "admin")
+        #expect(names[0] == names[3] && names[0] == names[4] && names[0] != names[1])
+        for name in [names[0], names[1]] { #expect(name.hasPrefix("unknown-") && name.count == 16) }
+        #expect(!String(decoding: try AuditTrail.export(house.store, after: nil, limit: .max).lines, as: UTF8.self).contains("hunter2"))
+    }
+
     @Test("an administrator pages through it, exports it, and anybody can check the export; others may not see it") func overREST() async throws {
         let house = try await House()
         await house.repository("files")
@@ -132,6 +150,47 @@ import Testing
         let allowed = "admin password write repository files allowed"
         #expect(try await kept(house, after: Int(head.number)) == [allowed, "anonymous read repository files unauthenticated", allowed])
         #expect(try AuditTrail.verify(house.store, expecting: head).last.number == head.number + 3)
+    }
+
+    @Test("refusals beyond what may wait are counted, and one record tells of them as soon as there is room; what is allowed has its room still")
+    func flood() async throws {
+        let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let directory = try TemporaryDirectory()
+        let store = try OrderedStore(at: directory.file("index"), families: [.audit], logger: log)
+        var options = AuditOptions()
+        options.pendingMax = 20
+        let clock = HouseClock()
+        let trail = AuditTrail(in: store, pool: BlockingPool(threads: 1, name: "worker"), options: options, world: clock.world, log: log)
+        func decision(_ number: Int, refusal: RegistryError.Code?) -> Decision {
+            Decision(
+                at: clock.now, actor: .anonymous, credential: .none, action: "read", kind: "repository", subject: "r\(number)", refusal: refusal,
+                requestID: "request")
+        }
+        // The committer is held until everything has been asked.
+        let gate = DispatchSemaphore(value: 0)
+        store.enqueue({ _ in gate.wait() }, completion: { _ in })
+        var lost = 0
+        for number in 0..<17 {
+            do { try trail.keep(decision(number, refusal: .forbidden)) } catch {
+                #expect(error.code == .unavailable)
+                lost += 1
+            }
+            if number == 12 { clock.pass(seconds: 60) }
+        }
+        #expect(lost == 7 && trail.lostRefusals == 7)
+        try trail.keep(decision(100, refusal: nil))
+        gate.signal()
+        // Written by itself: the second commit comes after the one that made room.
+        for _ in 0..<2 { try await store.commit { _ in } }
+        let records = try await trail.find(AuditQuery()).records.reversed().map { record in
+            (record.details.first { $0.name == "subject" } ?? record.details.first { $0.name == "detail" })?.value ?? ""
+        }
+        let since = clock.now.adding(seconds: -60)
+        #expect(records == (0..<10).map { "r\($0)" } + ["r100", "7 refusals were not kept since \(since)"])
+        #expect(try AuditTrail.verify(store).records == 12)
+        try trail.keep(decision(18, refusal: .forbidden))
+        #expect(trail.lostRefusals == 7)
+        store.close()
     }
 
     @Test("old records go, from the oldest on, and what is left can still be checked") func trimmed() async throws {

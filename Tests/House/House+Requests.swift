@@ -28,6 +28,11 @@ public enum Credential: Sendable {
     }
 }
 
+extension Credential {
+    /// Whether it comes in the field that every surface takes: docker's takes no other.
+    public var isAuthorization: Bool { fields.contains { $0.0.lowercased() == "authorization" } }
+}
+
 /// What came back.
 public struct Answer: Sendable {
     public let status: Int

@@ -87,6 +87,12 @@ import Testing
         #expect(try Credentials("BEARER mF_9.B5f-4.1JqM") == .bearer("mF_9.B5f-4.1JqM"))
         #expect(try Credentials("Token abc:def") == .token(scheme: "token", "abc:def"))
         #expect(try Credentials("granary_abc123") == .bare("granary_abc123"))
+        let printed = Credentials.basic(user: "Aladdin", password: "open sesame")
+        var dumped = ""
+        dump(["c": Optional(printed)], to: &dumped)
+        for text in ["\(printed)", String(reflecting: printed), String(describing: [printed]), dumped] {
+            #expect(!text.contains("Aladdin") && !text.contains("sesame"), "credentials print as nothing")
+        }
         #expect(Credentials.basic(user: "Aladdin", password: "open sesame").headerValue == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
         for value in ["", " ", "Basic", "Basic !", "Basic YQ==", "Bearer", "Bearer a b", "Basic YQo6Yg==", "Basic /w==", "a,b", "Bearer \u{7F}"] {
             #expect(refusal { () throws(RegistryError) in try Credentials(value) } != nil, "\(value)")

@@ -195,7 +195,7 @@ public struct MemoryPort: RepositoryPort {
 
     // MARK: Authority and the durable step
 
-    public func link(_ path: AssetPath, from other: RepositoryKey) async throws(RegistryError) -> (any StagedBytes)? {
+    public func link(_ path: AssetPath, of name: String, from other: RepositoryKey) async throws(RegistryError) -> (any StagedBytes)? {
         guard who.may(.read, other), let source = registry.repository(other), let asset = source.asset(at: path) else { return nil }
         return source.bytes(of: asset.blob).map { MemoryStaged($0) }
     }
@@ -231,15 +231,15 @@ public struct MemoryMount: MountPort {
         Array(registry.keys.filter { key in who.may(.read, key) && (after.map { $0 < key } ?? true) }.prefix(limit))
     }
 
-    public func port(for repository: RepositoryKey) async throws(RegistryError) -> any RepositoryPort {
-        guard who.may(.read, repository), let found = registry.repository(repository) else {
-            throw RegistryError(.notFound, subject: .repository(repository.text), reason: "there is no such repository")
-        }
-        return MemoryPort(registry, found, as: who)
+    public func packages(in repository: RepositoryKey, after: String?, limit: Int) async throws(RegistryError) -> [PackageName] {
+        guard who.may(.read, repository), let found = registry.repository(repository) else { return [] }
+        return try await MemoryPort(registry, found, as: who).facts(in: .packages, after: after, limit: limit).packages.map(\.name)
     }
 
     /// A readable stand-in: who, and what of the wanted is granted.
-    public func token(for scopes: [ResourceScope], login: (name: String, password: String)?) async throws(RegistryError) -> TokenGrant {
+    public func token(
+        for scopes: [ResourceScope], listing: Bool, login: (name: String, password: String)?
+    ) async throws(RegistryError) -> TokenGrant {
         if let login, login.password != "correct" {
             throw RegistryError(.unauthenticated, subject: .account(login.name), reason: "wrong name or password")
         }
@@ -247,7 +247,7 @@ public struct MemoryMount: MountPort {
             let held = scope.permissions.filter { who.may($0, scope.repository) }.sorted().map { "\($0)" }
             return "\(scope.name)=\(held.joined(separator: "+"))"
         }
-        let text = ([login?.name ?? who.name] + granted).joined(separator: ";")
+        let text = ([login?.name ?? who.name] + granted + (listing ? ["catalogue"] : [])).joined(separator: ";")
         return TokenGrant(token: text, expiresInSeconds: 300, issued: Timestamp(seconds: 1_800_000_000))
     }
 }

@@ -14,7 +14,8 @@ extension Access {
             return caller
         } catch {
             if Access.isGuessed(error), let asked {
-                try keep("authenticate", account: credentials.claimedName, refusal: error.code, asked: asked, requestID: asked.requestID)
+                let name = await auditName(of: credentials.claimedName)
+                try keep("authenticate", account: name, refusal: error.code, asked: asked, requestID: asked.requestID)
             }
             throw error
         }
@@ -22,6 +23,12 @@ extension Access {
 
     private func identify(_ credentials: Credentials) async throws(RegistryError) -> Caller {
         if let (caller, _) = try authenticateAtOnce(credentials) { return caller }
+        let caller = try await identifyAnew(credentials)
+        uses.note(caller.apiToken, at: world.now())
+        return caller
+    }
+
+    private func identifyAnew(_ credentials: Credentials) async throws(RegistryError) -> Caller {
         if case .ticket(let text, let path) = credentials.presented { return try await authenticate(ticket: text, path: path) }
         guard let key = verified.key(for: credentials.presented) else { throw Access.badCredentials }
         switch credentials.presented {
@@ -39,7 +46,7 @@ extension Access {
 
     /// The same without waiting, for an event loop, and how long it is true: nil when it would take a row or a hash to know.
     public func authenticateAtOnce(_ credentials: Credentials) throws(RegistryError) -> (caller: Caller, standing: Standing)? {
-        if case .none = credentials.presented { return (.anonymous, Standing(epoch: nil, expires: nil, isGuessable: false)) }
+        if case .none = credentials.presented { return (.anonymous, Standing.nobodys) }
         // Good once: there is nothing to know beforehand.
         if case .ticket = credentials.presented { return nil }
         guard let key = verified.key(for: credentials.presented) else { throw Access.badCredentials }
@@ -51,7 +58,9 @@ extension Access {
             if guesses.mayRefuse(at: now) { try guesses.check(user, from: credentials.address, at: now) }
         }
         return verified.caller(for: key, at: now).map {
-            ($0.caller, Standing(epoch: $0.epoch, expires: $0.caller.expires, isGuessable: isGuessable))
+            let token = $0.caller.apiToken
+            uses.note(token, at: now)
+            return ($0.caller, Standing(epoch: $0.epoch, expires: $0.caller.expires, isGuessable: isGuessable, token: token))
         }
     }
 
@@ -62,12 +71,19 @@ extension Access {
         fileprivate let expires: Timestamp?
         /// A password: while addresses are refused, who sends it has to be asked for.
         fileprivate let isGuessable: Bool
+        fileprivate let token: APIToken.Place?
+
+        fileprivate static let nobodys = Standing(epoch: nil, expires: nil, isGuessable: false, token: nil)
     }
 
+    /// Asked before what it stands for is given again, which is a use of it.
     public func isCurrent(_ standing: Standing) -> Bool {
         guard let epoch = standing.epoch else { return true }
-        guard verified.isCurrent(epoch), !(standing.isGuessable && guesses.mayRefuse(at: world.now())) else { return false }
-        return standing.expires.map { world.now() < $0 } ?? true
+        let now = world.now()
+        guard verified.isCurrent(epoch), !(standing.isGuessable && guesses.mayRefuse(at: now)) else { return false }
+        guard standing.expires.map({ now < $0 }) ?? true else { return false }
+        uses.note(standing.token, at: now)
+        return true
     }
 
     static var badCredentials: RegistryError {
@@ -97,9 +113,11 @@ extension Access {
 
     private func sessionCaller(_ claims: Claims, of account: EntityID) async throws(RegistryError) -> Caller {
         guard let family = claims.family, let row = try await userRow(account), row.user.isActive,
-            try await liveSession(family, of: row) != nil
+            let session = try await liveSession(family, of: row)
         else { throw Access.badCredentials }
-        return try await caller(for: row, kind: .session, root: .session(family: family), expires: claims.expires)
+        var caller = try await caller(for: row, kind: .session, root: .session(family: family), expires: claims.expires)
+        caller.loggedIn = session.created
+        return caller
     }
 
     private func authenticate(apiToken text: Secret, key: VerifiedCache.Key) async throws(RegistryError) -> Caller {
@@ -118,8 +136,12 @@ extension Access {
 
     private func caller(for token: APIToken) async throws(RegistryError) -> Caller {
         guard !token.isExpired(at: world.now()), let row = try await userRow(token.account), row.user.isActive else { throw Access.badCredentials }
-        return try await caller(
+        // Whoever revokes one of these must be heard by those who come with this one.
+        let marks = try await ancestors(of: token).marks
+        var caller = try await caller(
             for: row, kind: .apiToken, root: .apiToken(token.id), scopes: token.scopes, repositories: token.repositories, expires: token.expires)
+        caller.holdings.marks += marks
+        return caller
     }
 
     /// The caller a registry token was issued to, as the first credential stands now.

@@ -17,6 +17,7 @@ extension Access {
         guard scopes.count <= 64 else { throw RegistryError(.tooLarge, subject: .field("scope"), reason: "at most 64 scopes at once") }
         var granted: [RegistryScope] = []
         for scope in scopes {
+            if scope == .catalogue, !caller.isAnonymous { granted.append(scope) }
             guard let key = scope.repositoryKey, scope.name.utf8.count <= 512, let repository = try await catalog.repository(key) else { continue }
             let actions = scope.actions.intersection(permissions(of: caller, on: repository, about: Subject(name: scope.package.map(String.init))))
             if !actions.isEmpty { granted.append(RegistryScope(name: scope.name, actions: actions)) }

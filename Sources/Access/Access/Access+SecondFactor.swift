@@ -147,6 +147,7 @@ extension Access {
         guard caller.credentialKind == .session || caller.credentialKind == .password, let account = caller.account,
             let row = try await userRow(account)
         else { throw RegistryError(.forbidden, subject: .request, reason: "log in for this: a token may not change a second factor") }
+        try requireFreshLogin(caller)
         return row
     }
 

@@ -25,7 +25,9 @@ extension Access {
             let row = try await prove(username, Secret(password), from: asked?.peer ?? "").row
             return try await proceed(row, requestID: requestID, for: asked)
         } catch {
-            if Access.isGuessed(error) { try keep("log in", account: username, refusal: error.code, asked: asked, requestID: requestID) }
+            if Access.isGuessed(error) {
+                try keep("log in", account: await auditName(of: username), refusal: error.code, asked: asked, requestID: requestID)
+            }
             throw error
         }
     }
@@ -80,6 +82,17 @@ extension Access {
         let session = try SessionRow(record)
         guard session.credentialEpoch == row.credentialEpoch, world.now() < session.expires else { return nil }
         return session
+    }
+
+    /// What outlives a session, or changes how its account logs in, is for who proved just now who they are: whoever finds a session open may not
+    /// make themselves at home. A password in the request proves it; a token is its own secret, and what it may make is limited by it.
+    /// - Throws: `forbidden` for a session whose login is longer ago than the options say.
+    func requireFreshLogin(_ caller: Caller) throws(RegistryError) {
+        guard let loggedIn = caller.loggedIn, options.freshLoginMinutes > 0 else { return }
+        guard world.now() >= loggedIn.adding(seconds: options.freshLoginMinutes * 60) else { return }
+        throw RegistryError(
+            .forbidden, subject: .request,
+            reason: "log in again for this: your login is more than \(options.freshLoginMinutes) minutes ago")
     }
 
     func open(for row: UserRow, requestID: String) async throws(RegistryError) -> Session {

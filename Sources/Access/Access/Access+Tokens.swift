@@ -3,13 +3,17 @@ public import Core
 
 extension Access {
     public static let tokensPerAccountMax = 1000
+    /// A token that was made with one that was made with one: so many in all.
+    static let tokenGenerationsMax = 4
 
     /// Makes an API token for an account: the caller's own, or any for an administrator. The text is returned once and kept nowhere.
+    /// Who logged in makes what the account may give; what a token makes can no more than itself, and is void without it.
     /// - Parameters:
     ///   - scopes: words of `TokenScope`; nil gives all its owner may do, which only a session or password may ask for.
     ///   - repositories: nil covers all.
     ///   - expiresInDays: 1 to 3650; nil is never.
-    /// - Throws: `invalid` for an unknown scope, a name or a lifetime that is none; `forbidden` for what the caller may not give.
+    /// - Throws: `invalid` for an unknown scope, a name or a lifetime that is none; `forbidden` for what the caller may not give, or when the login
+    ///   was too long ago.
     public func createToken(
         for account: EntityID, name: String, description: String? = nil, scopes words: [String]?, repositories: Set<RepositoryID>? = nil,
         expiresInDays: Int64?, by caller: Caller, requestID: String
@@ -20,6 +24,7 @@ extension Access {
         }
         let scopes = try words.map { (words) throws(RegistryError) in try Access.scopes(words) }
         try checkMayMint(scopes: scopes, repositories: repositories, for: account, by: caller)
+        let parent = try await parent(of: caller)
         guard try await userRow(account) != nil else { throw Access.noSuchUser }
         guard try await records(.token, prefix: "\(account)/").count < Access.tokensPerAccountMax else {
             throw RegistryError(.conflict, subject: .account(caller.username), reason: "too many tokens: revoke some first")
@@ -31,7 +36,7 @@ extension Access {
         let text = Secret(TokenText.apiTokenPrefix + Hex.encode(world.randomBytes(TokenText.randomBytes)))
         let token = APIToken(
             id: world.newID(), account: account, name: name, description: description, prefix: String(text.revealed.prefix(TokenText.shownCount)),
-            scopes: scopes, repositories: repositories, created: now, expires: expires)
+            scopes: scopes, repositories: repositories, created: now, expires: expires, parent: parent)
         let record = token.record(fingerprint: APIToken.fingerprint(of: text))
         try await commit([.putRecord(record, ifRevision: .zero)], of: [], by: caller.actor, requestID: requestID)
         return (text, token)
@@ -42,7 +47,7 @@ extension Access {
         var tokens: [APIToken] = []
         for record in try await records(.token, prefix: "") {
             let token = try APIToken(record)
-            if token.repositories == [repository] { tokens.append(token) }
+            if token.repositories == [repository], try await isStanding(token) { tokens.append(uses.told(token)) }
         }
         return tokens
     }
@@ -50,11 +55,52 @@ extension Access {
     /// In the order they were made.
     public func tokens(of account: EntityID) async throws(RegistryError) -> [APIToken] {
         var tokens: [APIToken] = []
-        for record in try await records(.token, prefix: "\(account)/") { tokens.append(try APIToken(record)) }
+        for record in try await records(.token, prefix: "\(account)/") {
+            let token = try APIToken(record)
+            if try await isStanding(token) { tokens.append(uses.told(token)) }
+        }
         return tokens
     }
 
-    /// The next request that presents it is refused, and so is whatever was exchanged for it.
+    // MARK: Generations
+
+    /// The tokens that it was made with, the nearest first, and what was marked before their rows were read.
+    /// - Throws: `unauthenticated` when one of them is gone or has expired.
+    func ancestors(of token: APIToken) async throws(RegistryError) -> (tokens: [APIToken], marks: [Stamps.Mark]) {
+        var (tokens, marks) = ([APIToken](), [Stamps.Mark]())
+        var next = token.parent
+        while let place = next {
+            marks.append(verified.epoch(of: place.account))
+            guard let record = try await catalog.record(.token, id: place.recordID), tokens.count < Access.tokenGenerationsMax else {
+                throw Access.badCredentials
+            }
+            let parent = try APIToken(record)
+            guard !parent.isExpired(at: world.now()) else { throw Access.badCredentials }
+            tokens.append(parent)
+            next = parent.parent
+        }
+        return (tokens, marks)
+    }
+
+    /// What was made with a token that is gone is nobody's concern any more.
+    private func isStanding(_ token: APIToken) async throws(RegistryError) -> Bool {
+        do throws(RegistryError) { _ = try await ancestors(of: token) } catch {
+            guard error.code == .unauthenticated else { throw error }
+            return false
+        }
+        return true
+    }
+
+    private func parent(of caller: Caller) async throws(RegistryError) -> APIToken.Place? {
+        guard let place = caller.apiToken else { return nil }
+        guard let record = try await catalog.record(.token, id: place.recordID) else { throw Access.badCredentials }
+        guard try await ancestors(of: try APIToken(record)).tokens.count + 1 < Access.tokenGenerationsMax else {
+            throw RegistryError(.forbidden, subject: .request, reason: "this token was made with a token too often already: log in for another")
+        }
+        return place
+    }
+
+    /// The next request that presents it is refused, and so is whatever was exchanged for it or made with it.
     /// - Throws: `notFound`.
     public func revokeToken(_ id: EntityID, of account: EntityID, by actor: Actor, requestID: String) async throws(RegistryError) {
         let recordID = APIToken.recordID(account, id)
@@ -62,6 +108,25 @@ extension Access {
             throw RegistryError(.notFound, subject: .request, reason: "there is no such token")
         }
         try await commit([.deleteRecord(.token, id: recordID)], of: [account], by: actor, requestID: requestID)
+        try await tidyUp(after: id, of: account, by: actor, requestID: requestID)
+    }
+
+    /// What was made with a token is void without it; its rows go where they are at hand.
+    private func tidyUp(after id: EntityID, of account: EntityID, by actor: Actor, requestID: String) async throws(RegistryError) {
+        var gone: Set<EntityID> = [id]
+        let made = try await records(.token, prefix: "\(account)/").map { (record) throws(RegistryError) in try APIToken(record) }
+        for _ in 1..<Access.tokenGenerationsMax {
+            for token in made where token.parent.map({ gone.contains($0.token) }) ?? false { gone.insert(token.id) }
+        }
+        for child in gone.subtracting([id]).sorted() {
+            do throws(RegistryError) {
+                let recordID = APIToken.recordID(account, child)
+                try await commit([.deleteRecord(.token, id: recordID)], of: [account], by: actor, requestID: requestID)
+            } catch {
+                // Somebody else revoked it.
+                guard error.code == .notFound else { throw error }
+            }
+        }
     }
 
     /// The same by the token's text, for one of the caller's own.
@@ -80,6 +145,7 @@ extension Access {
         try requireAccount(caller)
         func refuse(_ reason: String) -> RegistryError { RegistryError(.forbidden, subject: .request, reason: reason) }
         guard caller.credentialKind != .registryToken else { throw refuse("a registry token makes no tokens") }
+        try requireFreshLogin(caller)
         guard account == caller.account || caller.isAdmin else { throw refuse("only an administrator makes tokens for others") }
         if !caller.ownerIsAdmin, let word = scopes?.filter(\.isForAdminsToGrant).map(\.rawValue).min() {
             throw refuse("only an administrator gives the scope \(word)")

@@ -18,6 +18,8 @@ public struct AccessOptions: Sendable {
     /// How many earlier passwords a new one must differ from, beside the current one.
     public var passwordHistory: Int
     public var totpPolicy: TOTPPolicy
+    /// How long after a login its session makes tokens and changes second factors; 0: as long as it lasts.
+    public var freshLoginMinutes: Int64
     /// Seals the secrets of second factors; without it there are none.
     public var sealer: Sealer?
     /// Off: nobody reads anything without credentials, public or not.
@@ -28,7 +30,7 @@ public struct AccessOptions: Sendable {
     public init(
         jwtSecret: Secret, accessMinutes: Int64 = 30, refreshDays: Int64 = 7, registryTokenSeconds: Int64 = 300,
         passwordCost: PasswordCost = PasswordCost(), hashesAtOnceMax: Int = 2, passwordLengthMin: Int = 8, guessLimits: GuessLimits = GuessLimits(),
-        passwordHistory: Int = 4, totpPolicy: TOTPPolicy = .disabled, sealer: Sealer? = nil,
+        passwordHistory: Int = 4, totpPolicy: TOTPPolicy = .disabled, freshLoginMinutes: Int64 = 60, sealer: Sealer? = nil,
         guestAccess: Bool = true, verifiedMax: Int = 8192
     ) {
         self.jwtSecret = jwtSecret
@@ -41,6 +43,7 @@ public struct AccessOptions: Sendable {
         self.guessLimits = guessLimits
         self.passwordHistory = passwordHistory
         self.totpPolicy = totpPolicy
+        self.freshLoginMinutes = freshLoginMinutes
         self.sealer = sealer
         self.guestAccess = guestAccess
         self.verifiedMax = verifiedMax
@@ -74,6 +77,9 @@ public final class Access: Sendable {
     let decoyHash: String
     let setup = Mutex(Setup())
     let tickets = TicketBox(countMax: Access.ticketsMax)
+    let uses = TokenUses()
+    /// Of the marks that stand in the audit log for names that are no account's.
+    let markSalt: [UInt8]
 
     /// - Throws: `invalid` for options no server should start with.
     public init(
@@ -89,6 +95,7 @@ public final class Access: Sendable {
             throw refuse("lockout_failures", "at least one")
         }
         guard (0...24).contains(options.passwordHistory) else { throw refuse("password_history", "0 to 24") }
+        guard (0...10_080).contains(options.freshLoginMinutes) else { throw refuse("fresh_login_minutes", "0 to 10080") }
         guard options.totpPolicy == .disabled || options.sealer != nil else { throw refuse("totp_policy", "second factors need a sealing key") }
         self.catalog = catalog
         self.world = world
@@ -102,6 +109,7 @@ public final class Access: Sendable {
         guesses = Guesses(limits: options.guessLimits)
         codeGuesses = Guesses(limits: options.guessLimits)
         decoyHash = hasher.decoy(from: world)
+        markSalt = world.randomBytes(32)
     }
 
     /// Everything but health, login and the password change is to be refused: the first administrator's password was not changed yet.

@@ -100,9 +100,24 @@ extension Access {
         return Authorized(repository: member, permission: permission, caller: virtual.caller, subject: virtual.subject, names: names)
     }
 
-    /// Whether the caller may read all that is in it: `authorize` for `read`, as a question.
-    public func mayRead(_ caller: Caller, _ repository: Repository) -> Bool {
-        !caller.mustChangePassword && reach(of: caller, .read, on: repository, about: .whole, scope: .readArtifacts) != nil
+    /// Whether the caller may read this of it: `authorize` for `read`, as a question.
+    public func mayRead(_ caller: Caller, _ repository: Repository, about subject: Subject = .whole) -> Bool {
+        !caller.mustChangePassword && reach(of: caller, .read, on: repository, about: subject, scope: .readArtifacts) != nil
+    }
+
+    /// Who lists names. A registry token for the catalogue names what the credential behind it may read; every other what the token is good for itself.
+    public func lister(_ caller: Caller) -> Caller {
+        guard caller.registryScopes?.contains(.catalogue) == true else { return caller }
+        var lister = caller
+        lister.registryScopes = nil
+        return lister
+    }
+
+    /// For a list of names of which each is shown only if `mayRead` holds for it: something in the repository may be read. Of a virtual repository's
+    /// members only those are listed that may be read as a whole: what the virtual's name covers is not asked of them again.
+    public func authorizeNames(_ caller: Caller, on repository: Repository) throws(RegistryError) -> Authorized {
+        let some = try authorize(caller, .read, on: repository, about: .unknown)
+        return Authorized(repository: repository, permission: .read, caller: caller, subject: .whole, names: some.names)
     }
 
     /// Whether listings name it. A token may list repositories whose bytes it does not cover.
@@ -182,7 +197,7 @@ extension Access {
     ) -> Reach {
         guard case .some(let names) = accountReach(of: caller, permission, on: repository, about: subject) else { return nil }
         if let limits = caller.registryScopes {
-            guard limits.contains(where: { $0.covers(permission, in: repository.key, package: subject.name) }) else { return nil }
+            guard limits.contains(where: { $0.covers(permission, in: repository.key, about: subject) }) else { return nil }
             // The token the registry token came from keeps its own limits.
             guard Caller.allows(caller.scopes, scope) else { return nil }
         } else {

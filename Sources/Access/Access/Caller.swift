@@ -28,12 +28,14 @@ public struct Caller: Sendable {
     /// The account is an administrator's, whatever the credential covers.
     let ownerIsAdmin: Bool
     /// What rows of permission give.
-    let holdings: Holdings
+    var holdings: Holdings
     /// A registry token's own limits; nil for every other credential.
-    let registryScopes: [RegistryScope]?
+    var registryScopes: [RegistryScope]?
     /// What must still be there for the credential to hold.
     let root: CredentialRoot
     let expires: Timestamp?
+    /// A session's: when its owner proved who they are.
+    var loggedIn: Timestamp?
     /// What the caller came with; nil for who was made by hand or on the short road.
     public internal(set) var asked: Asked?
 

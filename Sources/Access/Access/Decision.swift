@@ -21,6 +21,13 @@ public struct Decision: Sendable {
     public var refusal: RegistryError.Code?
     public var asked: Asked?
     public var requestID: String
+
+    /// What stands for refusals that could not be kept one by one.
+    public static func notKept(refusals count: UInt64, since: Timestamp, at now: Timestamp) -> Decision {
+        Decision(
+            at: now, actor: .system, credential: .none, action: "audit", kind: "server", detail: "\(count) refusals were not kept since \(since)",
+            refusal: .rateLimited, requestID: "audit")
+    }
 }
 
 /// Keeps decisions, in the order in which they are given to it.
@@ -58,6 +65,14 @@ extension Access {
             at: world.now(), actor: actor, credential: .none, action: action, kind: "account", subject: account, detail: detail, refusal: refusal,
             asked: asked, requestID: requestID)
         try keep(decision, in: decisions)
+    }
+
+    /// What the audit log calls who said that they are somebody: an account's name as it was made with; else a mark that is the same for the same text
+    /// until the server starts anew, and tells nothing of it. People type passwords into the wrong field.
+    func auditName(of claimed: String?) async -> String? {
+        guard let claimed else { return nil }
+        if (try? Access.check(username: claimed)) != nil, let row = try? await userRow(named: claimed) { return row.user.username }
+        return "unknown-" + Digest.of(.sha256, markSalt + Array(claimed.utf8)).hex.prefix(8)
     }
 
     /// Whether it was the credentials that were refused, or another try of them.

@@ -19,7 +19,7 @@ public struct Membership: Sendable, Hashable {
 }
 
 /// `Record(.group, id: <group>, unique: <name in lower case>)`
-extension Group {
+extension Group: Anchor {
     static let format: UInt8 = 1
 
     var record: Record {
@@ -41,15 +41,6 @@ extension Group {
         created = try reader.readTimestamp()
         updated = try reader.readTimestamp()
         revision = record.revision
-    }
-
-    /// Every change of a group's members or rights writes its row too: two changes at once are then one after the other, and none outlives the
-    /// group.
-    func touched(at now: Timestamp) -> Change.Part {
-        var group = self
-        // The clock may stand still; a row that is the same would be no change.
-        group.updated = max(now, Timestamp(milliseconds: updated.milliseconds &+ 1))
-        return .putRecord(group.record, ifRevision: revision)
     }
 }
 

@@ -13,7 +13,7 @@ public struct Project: Sendable, Hashable {
 }
 
 /// `Record(.project, id: <project>, unique: <key in lower case>)`
-extension Project {
+extension Project: Anchor {
     static let format: UInt8 = 1
 
     var record: Record {
@@ -37,13 +37,6 @@ extension Project {
         created = try reader.readTimestamp()
         updated = try reader.readTimestamp()
         revision = record.revision
-    }
-
-    /// As `Group.touched`: nothing is given on a project that is going.
-    func touched(at now: Timestamp) -> Change.Part {
-        var project = self
-        project.updated = max(now, Timestamp(milliseconds: updated.milliseconds &+ 1))
-        return .putRecord(project.record, ifRevision: revision)
     }
 }
 

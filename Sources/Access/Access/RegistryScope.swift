@@ -3,7 +3,7 @@ import Parsing
 
 /// What a registry token is good for: actions on one name, as docker asks for it (`repository:docker-local/app:pull,push`).
 ///
-/// The name's first segment is the repository's key, the rest the package inside it.
+/// The name's first segment is the repository's key, the rest the image inside it.
 public struct RegistryScope: Sendable, Hashable {
     public var name: String
     public var actions: Set<Core.Permission>
@@ -12,6 +12,9 @@ public struct RegistryScope: Sendable, Hashable {
         self.name = name
         self.actions = actions
     }
+
+    /// The names of all images its holder may read, and nothing of them: `registry:catalog:*`.
+    public static let catalogue = RegistryScope(name: "", actions: [.read])
 
     /// Reads `repository:NAME:ACTIONS` (distribution-spec token grammar); nil for another type, an empty name or no known action.
     /// The name may hold colons (a host with a port).
@@ -25,16 +28,17 @@ public struct RegistryScope: Sendable, Hashable {
     }
 
     var repositoryKey: RepositoryKey? { name.split(separator: "/", maxSplits: 1).first.flatMap { RepositoryKey($0) } }
-    var package: Substring? {
-        let parts = name.split(separator: "/", maxSplits: 1)
-        return parts.count == 2 ? parts[1] : nil
-    }
+    /// A name of one segment is the image that is called like its repository.
+    var package: Substring? { name.split(separator: "/", maxSplits: 1).last }
 
-    /// Without a package the question is about the repository as a whole.
-    func covers(_ permission: Core.Permission, in key: RepositoryKey, package: String?) -> Bool {
+    /// A token names images: it is good for nothing that is about a repository as a whole.
+    func covers(_ permission: Core.Permission, in key: RepositoryKey, about subject: Subject) -> Bool {
         guard actions.contains(permission), repositoryKey == key else { return false }
-        guard let package else { return true }
-        return self.package.map { $0 == package } ?? false
+        return switch subject {
+        case .whole: false
+        case .name(let name): package.map { $0 == name } ?? false
+        case .unknown: true
+        }
     }
 
     private static let actions: [String: Set<Core.Permission>] = [
@@ -44,9 +48,16 @@ public struct RegistryScope: Sendable, Hashable {
 
 /// In a token's `access` claim, as docker's own servers write it: `{"type":"repository","name":..,"actions":["pull"]}`.
 extension RegistryScope {
-    var json: JSON { ["type": "repository", "name": .string(name), "actions": .array(actionNames.map { .string($0) })] }
+    var json: JSON {
+        guard self != .catalogue else { return ["type": "registry", "name": "catalog", "actions": ["*"]] }
+        return ["type": "repository", "name": .string(name), "actions": .array(actionNames.map { .string($0) })]
+    }
 
     init?(_ json: JSON) {
+        if json["type"]?.string == "registry", json["name"]?.string == "catalog" {
+            self = .catalogue
+            return
+        }
         guard json["type"]?.string == "repository", let name = json["name"]?.string, let words = json["actions"]?.array else { return nil }
         self.init(name: name, actions: words.reduce(into: []) { $0.formUnion(RegistryScope.actions[$1.string ?? ""] ?? []) })
     }

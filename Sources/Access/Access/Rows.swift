@@ -141,6 +141,23 @@ struct SessionRow: Sendable, Hashable {
     }
 }
 
+/// A row that every change of what hangs on it writes too, a group's members or what is given on a project: two changes at once are then one after
+/// the other, and none outlives the row.
+protocol Anchor {
+    var updated: Timestamp { get set }
+    var revision: Revision { get }
+    var record: Record { get }
+}
+
+extension Anchor {
+    func touched(at now: Timestamp) -> Change.Part {
+        var row = self
+        // The clock may stand still; a row that is the same would be no change.
+        row.updated = max(now, Timestamp(milliseconds: updated.milliseconds &+ 1))
+        return .putRecord(row.record, ifRevision: revision)
+    }
+}
+
 enum Rows {
     static func reader(_ record: Record, format: UInt8) throws(RegistryError) -> BinaryReader {
         try reader(record, formats: format...format).reader

@@ -12,6 +12,8 @@ public struct AuditOptions: Sendable {
     public var days: Int64 = 400
     /// Every read that was allowed is kept, too. It costs: nothing is answered from memory then.
     public var keepsReads = false
+    /// Decisions that wait to be written. Refusals fill half of that, so that a flood of them keeps nobody from what they may do.
+    var pendingMax = 20_000
     public init() {}
 }
 
@@ -23,11 +25,13 @@ public final class AuditTrail: DecisionLog {
         var isFailing = false
         /// What failed, and goes before the next.
         var unwritten: [[UInt8]] = []
+        /// Refusals there was no room for since the time, which no record tells of yet.
+        var lost: (count: UInt64, since: Timestamp)?
+        var lostInAll: UInt64 = 0
+
+        var waiting: Int { pending + unwritten.count }
     }
 
-    /// Decisions that are not written yet; refusals fill half of that, so that a flood of them keeps nobody from what they may do.
-    private static let pendingMax = 20_000
-    private static let refusalsPendingMax = 10_000
     private static let headKey: [UInt8] = [0], startKey: [UInt8] = [1]
     private static let recordPrefix: UInt8 = 2
 
@@ -54,10 +58,14 @@ public final class AuditTrail: DecisionLog {
     public func keep(_ decision: Decision) throws(RegistryError) {
         let members = AuditLine.members(of: decision, id: world.newID())
         let (lines, isKept) = state.withLock { state in
-            let waiting = state.pending + state.unwritten.count
-            let isKept = decision.refusal == nil ? waiting < AuditTrail.pendingMax && !state.isFailing : waiting < AuditTrail.refusalsPendingMax
+            let isKept =
+                decision.refusal == nil ? state.waiting < options.pendingMax && !state.isFailing : state.waiting < options.pendingMax / 2
+            if decision.refusal != nil, !isKept {
+                state.lost = ((state.lost?.count ?? 0) &+ 1, state.lost?.since ?? decision.at)
+                state.lostInAll &+= 1
+            }
             // What failed is tried again by whoever asks next, allowed or not; until it is written, nothing is allowed.
-            let lines = state.unwritten + (isKept ? [members] : [])
+            let lines = state.unwritten + takeLost(&state) + (isKept ? [members] : [])
             state.unwritten = []
             state.pending += lines.count
             return (lines, isKept)
@@ -69,18 +77,37 @@ public final class AuditTrail: DecisionLog {
         }
     }
 
+    /// One record for all refusals that had no room, once there is some: the chain says itself what it lacks.
+    private func takeLost(_ state: inout State) -> [[UInt8]] {
+        guard let lost = state.lost, state.waiting < options.pendingMax / 2, !state.isFailing else { return [] }
+        state.lost = nil
+        return [AuditLine.members(of: .notKept(refusals: lost.count, since: lost.since, at: world.now()), id: world.newID())]
+    }
+
+    /// Refusals that are in no record of their own, since the start.
+    public var lostRefusals: UInt64 { state.withLock { $0.lostInAll } }
+
+    public func publish(_ metrics: Metrics) {
+        metrics.gauge("granary_audit_lost_refusals_total", help: "Refusals that found the audit log's queue full; one record sums them up.") {
+            [self] in Double(lostRefusals)
+        }
+    }
+
     /// Before any change that the decisions allow in the committer's queue: in its commit, or in an earlier one.
     private func write(_ lines: [[UInt8]], isPatient: Bool) {
         store.enqueue(isPatient: isPatient) { batch throws(RegistryError) in
             for members in lines { try AuditTrail.append(members, to: batch) }
         } completion: { [self] result in
-            let isNew = state.withLock { state in
+            let (isNew, summary) = state.withLock { state in
                 state.pending -= lines.count
                 let wasFailing = state.isFailing
                 state.isFailing = if case .failure = result { true } else { false }
                 if state.isFailing { state.unwritten += lines }
-                return state.isFailing && !wasFailing
+                let summary = takeLost(&state)
+                state.pending += summary.count
+                return (state.isFailing && !wasFailing, summary)
             }
+            if !summary.isEmpty { write(summary, isPatient: true) }
             if isNew, case .failure(let error) = result { log.error("the audit log cannot be written", metadata: ["error": "\(error)"]) }
         }
     }

@@ -129,7 +129,7 @@ struct Incoming {
 
     /// The bytes, to be looked into.
     func staged(_ file: ListedSum) async throws(RegistryError) -> any StagedBytes {
-        guard let asset = assets[file.name], let blob = try await port.link(asset.path, from: port.context.repository) else {
+        guard let asset = assets[file.name], let blob = try await port.link(asset.path, of: asset.path.text, from: port.context.repository) else {
             throw DebFile.refused(changesName, "it names \(file.name), which was not uploaded before it")
         }
         return KnownDigests(blob, asset.digests)

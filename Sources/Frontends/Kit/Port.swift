@@ -46,8 +46,9 @@ public protocol RepositoryPort: Workshop {
     func finish(_ upload: EntityID, digests: DigestSet, purpose: String) async throws(RegistryError) -> any StagedBytes
     func cancel(_ upload: EntityID, purpose: String) async throws(RegistryError)
 
-    /// The bytes of another repository's asset, for a cross-repository mount: needs read there; nil when not allowed or absent, alike.
-    func link(_ path: AssetPath, from other: RepositoryKey) async throws(RegistryError) -> (any StagedBytes)?
+    /// The bytes of another repository's asset, for a cross-repository mount: needs the right to read it there, by the name that such rights go by in
+    /// this format (`Frontend.tokenName`); nil when not allowed or absent, alike.
+    func link(_ path: AssetPath, of name: String, from other: RepositoryKey) async throws(RegistryError) -> (any StagedBytes)?
 
     /// The public half of the key that signs the repository's documents, in ASCII armour; nil when it has none.
     func publicKey() async throws(RegistryError) -> [UInt8]?
@@ -64,13 +65,15 @@ public protocol RepositoryPort: Workshop {
 public protocol MountPort: Sendable {
     var caller: CallerName { get }
     var baseURL: String { get }
-    /// Repositories of this frontend's format that the caller may read, in byte order of their keys.
+    /// Repositories of this frontend's format in which the caller may read something, in byte order of their keys.
     func repositories(after: RepositoryKey?, limit: Int) async throws(RegistryError) -> [RepositoryKey]
-    /// For reading only; `notFound` when absent or not to be seen.
-    func port(for repository: RepositoryKey) async throws(RegistryError) -> any RepositoryPort
+    /// Names of the packages in it that the caller may read, in byte order; none when it is absent or not to be seen.
+    func packages(in repository: RepositoryKey, after: String?, limit: Int) async throws(RegistryError) -> [PackageName]
     /// A short-lived bearer token for the caller, holding of the wanted scopes what the caller has (Docker token authentication).
-    /// - Parameter login: the user name and password (or token) of an OAuth2-style form; nil: the request's own credentials.
-    func token(for scopes: [ResourceScope], login: (name: String, password: String)?) async throws(RegistryError) -> TokenGrant
+    /// - Parameters:
+    ///   - listing: it also lists the names of all that the caller may read.
+    ///   - login: the user name and password (or token) of an OAuth2-style form; nil: the request's own credentials.
+    func token(for scopes: [ResourceScope], listing: Bool, login: (name: String, password: String)?) async throws(RegistryError) -> TokenGrant
     /// An API token of the account, for a client that keeps one instead of the password: it may read, write and delete what its owner may.
     /// - Parameter label: what lists of tokens call it.
     /// - Throws: `unauthenticated` unless the password, or a token in its place, is the account's.

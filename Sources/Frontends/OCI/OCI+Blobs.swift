@@ -72,7 +72,7 @@ extension OCIFrontend {
     ) async throws(RegistryError) -> Reply? {
         guard let digest = try? Digest(oci: digest), let source = source.flatMap(Image.init(fullName:)) else { return nil }
         let path = source.name.path(of: .blob, digest)
-        guard let blob = try await port.link(path, from: source.repository) else { return nil }
+        guard let blob = try await port.link(path, of: source.name.text, from: source.repository) else { return nil }
         return try await commit(blob, as: digest, in: image, port)
     }
 

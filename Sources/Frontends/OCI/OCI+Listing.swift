@@ -32,8 +32,7 @@ extension OCIFrontend {
             let isInside = last.hasPrefix(prefix)
             guard isInside || last.utf8.lexicographicallyPrecedes(prefix.utf8), let key = RepositoryKey(prefix.dropLast()) else { continue }
             let after = isInside ? String(last.dropFirst(prefix.count)) : nil
-            let facts = try await port.port(for: key).facts(in: .packages, after: after, limit: page.count + 1 - names.count)
-            names += facts.packages.map { prefix + $0.name.text }
+            names += try await port.packages(in: key, after: after, limit: page.count + 1 - names.count).map { prefix + $0.text }
         }
         var fields: HTTPFields = [:]
         let shown = names.prefix(page.count)

@@ -9,6 +9,8 @@ import Parsing
 extension OCIFrontend {
     /// What challenges and token requests call this registry.
     static let service = "granary"
+    /// What a client asks for to read the catalogue.
+    static let catalogScope = "registry:catalog:*"
 
     /// Clients learn here how to log in: without a credential this is always the challenge, public repositories or not.
     static func base(_ request: Request, _ port: any MountPort) async throws(RegistryError) -> Reply {
@@ -29,8 +31,9 @@ extension OCIFrontend {
         if let service = parameters["service"], service != self.service {
             throw RegistryError(.invalid, subject: .field("service"), reason: "the service is \"\(self.service)\"")
         }
-        let scopes = parameters.all("scope").flatMap { $0.split(separator: " ") }.prefix(scopesMax).compactMap(ResourceScope.init(parsing:))
-        let grant = try await port.token(for: Array(scopes), login: login)
+        let asked = parameters.all("scope").flatMap { $0.split(separator: " ") }.prefix(scopesMax)
+        let grant = try await port.token(
+            for: asked.compactMap(ResourceScope.init(parsing:)), listing: asked.contains { $0 == catalogScope }, login: login)
         let document: JSON = [
             "token": .string(grant.token), "access_token": .string(grant.token), "expires_in": JSON(grant.expiresInSeconds),
             "issued_at": .string(grant.issued.description),

@@ -39,8 +39,8 @@ public struct OCIFrontend: Frontend {
         throw RegistryError(.notFound, subject: .request, reason: "OCI has no stored documents: \(view.identity)")
     }
 
-    /// A docker token is good for the images it names, not for their repository.
-    public func tokenName(of match: Match) -> String? { match["image"].isEmpty ? nil : match["image"] }
+    /// A docker token is good for the images it names, not for their repository. A name of one segment is an image, too.
+    public func tokenName(of match: Match) -> String? { match["image"].isEmpty ? match.repository?.text : match["image"] }
 
     public func reply(to failure: RegistryError, for request: RequestHead, in context: ErrorContext) -> Reply {
         OCIErrors.reply(to: failure, for: request, in: context)

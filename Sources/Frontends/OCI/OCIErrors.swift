@@ -107,7 +107,7 @@ enum OCIErrors {
         guard let repository = context.repository else {
             switch request.path.segments.last {
             case "token": return "Basic realm=\"\(OCIFrontend.service)\""
-            case "_catalog": return bearer(context, scope: "registry:catalog:*")
+            case "_catalog": return bearer(context, scope: OCIFrontend.catalogScope)
             default: return bearer(context, scope: nil)
             }
         }

@@ -56,6 +56,13 @@ public enum Credentials: Sendable, Hashable {
     }
 }
 
+extension Credentials: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    /// Nothing of it, whatever prints it: a user name, too, may be a password in the wrong field.
+    public var description: String { "<credentials>" }
+    public var debugDescription: String { "<credentials>" }
+    public var customMirror: Mirror { Mirror(self, children: []) }
+}
+
 /// One challenge of a `WWW-Authenticate` field (RFC 9110 section 11.6.1): how an upstream wants to be spoken to.
 public struct Challenge: Sendable, Hashable {
     /// In lower case.
