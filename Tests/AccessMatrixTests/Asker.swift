@@ -49,7 +49,7 @@ struct Asker: Sendable {
             } else if cell.row.target.contains("{victim}") {
                 names["victim"] = await stage.house.user(key)
             } else {
-                try await stage.throwaway(key)
+                try await stage.throwaway(key, cell.visibility)
             }
         } else {
             names["victim"] = names["user"]
@@ -114,9 +114,23 @@ struct Asker: Sendable {
         // Each login with a wrong password comes from elsewhere, so that all of them are heard.
         let number = made.next()
         let address = cell.row.needs == .open ? "10.\(number >> 16 & 255).\(number >> 8 & 255).\(number & 255)" : cell.principal.address
+        var target = Asker.filled(cell.row.target, key, names)
+        var credential = who ?? cell.principal.byRepository[cell.key] ?? cell.principal.credential
+        if cell.principal.hasTicket, who == nil {
+            target = await ticketed(target, for: credential)
+            credential = .none
+        }
         return await stage.house.send(
-            cell.method, Asker.filled(cell.row.target, key, names), as: who ?? cell.principal.credential, [("Content-Type", cell.row.type)],
+            cell.method, target, as: credential, [("Content-Type", cell.row.type)],
             body: Array(Asker.filled(cell.row.body, key, names).utf8), from: address)
+    }
+
+    /// The same with a ticket for it.
+    private func ticketed(_ target: String, for maker: Credential) async -> String {
+        let path = String(target.prefix { $0 != "?" })
+        let made = await stage.house.send(
+            .post, "/api/v1/auth/ticket", as: maker, json: ["purpose": "download", "resource_path": .string(path)])
+        return "\(target)\(target.contains("?") ? "&" : "?")ticket=\(made.json["ticket"]?.string ?? "")"
     }
 
     static func filled(_ text: String, _ key: String, _ names: [String: String]) -> String {

@@ -147,9 +147,10 @@ struct Cell: Sendable {
                         for principal in principals {
                             // Docker's mount takes the field Authorization: who comes with a cookie or a key is nobody there.
                             let rule = surface == .tokens && !principal.credential.isAuthorization ? "nobody" : principal.rule
-                            guard
-                                var expected = Rules.verdict(rule, row.needs, visibility, on: surface, account: row.account)
-                            else { continue }
+                            let question = Question(
+                                need: row.needs, visibility: visibility, surface: surface, account: row.account, isRead: row.isRead,
+                                about: row.about)
+                            guard var expected = Rules.verdict(rule, question) else { continue }
                             // A token that may all that its owner may is still none who logged in.
                             if row.needs == .person, expected == .served, principal.name.contains("'s token") { expected = .forbidden }
                             for method in row.isRead && row.hasHead ? [HTTPRequest.Method.get, .head] : [row.method] {

@@ -99,7 +99,7 @@ enum RestRows {
     private static let made = #"{"key":"made","name":"made","format":"generic","repo_type":"local"}"#
     private static let repositories = [
         Row(.get, "/api/v1/repositories", .anyone, "/api/v1/repositories"),
-        Row(.post, "/api/v1/repositories", .create, "/api/v1/repositories", made),
+        Row(.post, "/api/v1/repositories", .make, "/api/v1/repositories", made),
         Row(.get, "/api/v1/repositories/{key}", .list, "/api/v1/repositories/{r}"),
         Row(.patch, "/api/v1/repositories/{key}", .manage, "/api/v1/repositories/{r}", #"{"description":"d"}"#),
         Row(.delete, "/api/v1/repositories/{key}", .remove, "/api/v1/repositories/{r}", consumes: true),
@@ -128,13 +128,15 @@ enum RestRows {
         #"{"repository_key":"{r}","artifact_path":"up/1/f","total_size":5,"checksum_sha256":"\#(String(repeating: "ab", count: 32))"}"#
     private static let content = [
         Row(.get, "/api/v1/repositories/{key}/artifacts", .read, "/api/v1/repositories/{r}/artifacts"),
-        Row(.post, "/api/v1/repositories/{key}/artifacts", .write, "/api/v1/repositories/{r}/artifacts", type: form, "--x--\r\n"),
-        Row(.post, "/api/v1/repositories/{key}/artifacts/{path+}", .write, "/api/v1/repositories/{r}/artifacts/f/1/f", type: form, "--x--\r\n"),
-        Row(.put, "/api/v1/repositories/{key}/artifacts/{path+}", .write, "/api/v1/repositories/{r}/artifacts/put/1/f", "bytes"),
-        Row(.get, "/api/v1/repositories/{key}/artifacts/{path+}", .read, "/api/v1/repositories/{r}/artifacts/app/1/f"),
-        Row(.delete, "/api/v1/repositories/{key}/artifacts/{path+}", .delete, "/api/v1/repositories/{r}/artifacts/put/1/f"),
-        Row(.get, "/api/v1/repositories/{key}/download/{path+}", .read, "/api/v1/repositories/{r}/download/app/1/f"),
-        Row(.post, "/api/v1/uploads", .write, "/api/v1/uploads", session),
+        Row(.post, "/api/v1/repositories/{key}/artifacts", .write, "/api/v1/repositories/{r}/artifacts", type: form, "--x--\r\n", about: .body),
+        Row(
+            .post, "/api/v1/repositories/{key}/artifacts/{path+}", .write, "/api/v1/repositories/{r}/artifacts/f/1/f", type: form, "--x--\r\n",
+            about: .name),
+        Row(.put, "/api/v1/repositories/{key}/artifacts/{path+}", .write, "/api/v1/repositories/{r}/artifacts/put/1/f", "bytes", about: .name),
+        Row(.get, "/api/v1/repositories/{key}/artifacts/{path+}", .read, "/api/v1/repositories/{r}/artifacts/app/1/f", about: .name),
+        Row(.delete, "/api/v1/repositories/{key}/artifacts/{path+}", .delete, "/api/v1/repositories/{r}/artifacts/put/1/f", about: .name),
+        Row(.get, "/api/v1/repositories/{key}/download/{path+}", .read, "/api/v1/repositories/{r}/download/app/1/f", about: .name),
+        Row(.post, "/api/v1/uploads", .write, "/api/v1/uploads", session, about: .body),
         Row(.patch, "/api/v1/uploads/{session_id}", .foreign, "/api/v1/uploads/{session}", "bytes"),
         Row(.get, "/api/v1/uploads/{session_id}", .foreign, "/api/v1/uploads/{session}", isMissing: true),
         Row(.put, "/api/v1/uploads/{session_id}/complete", .foreign, "/api/v1/uploads/{session}/complete"),

@@ -22,6 +22,39 @@ enum Need: Int, CaseIterable {
     case erase
     // What only somebody who logged in does: no token, however wide.
     case person
+    // To make a repository: what `create` says, and whoever was given that right alone.
+    case make
+    // Whose credential it is.
+    case whoAmI
+}
+
+/// What inside a repository a request is about, for rights that are limited to names (docs/access.md, "Permissions with patterns").
+enum About {
+    /// Everything, or nothing that has a name.
+    case whole
+    /// What its path names.
+    case name
+    /// What it will say in its body.
+    case body
+    /// A file that waits under a name of its own: a right to other names ends there, or before, as the kind of repository has it.
+    case waiting
+}
+
+/// What the rules are asked.
+struct Question {
+    var need: Need
+    var visibility: Visibility
+    var surface: Surface
+    /// The route wants somebody to be logged in, whatever it is about.
+    var account = false
+    var isRead = true
+    var about = About.whole
+
+    func about(_ need: Need) -> Question {
+        var other = self
+        other.need = need
+        return other
+    }
 }
 
 enum Verdict: Character {
@@ -53,6 +86,15 @@ enum Rules {
         keeper                        +++++++  +++++++  +++33334+34++
         administrator                 +++++++  +++++++  +++++++++34++
 
+        names here                    ++++333  ++++333  +++33334+34++
+        names elsewhere               +333333  ++33333  +++33334+34++
+        project's writer              +++3333  ++33333  +++33334+34++
+        project's keeper              +++++++  ++33333  +++33334+34++
+        developer                     4444444  +++3333  +++33334+34++
+        repository owner              4444444  ++33333  +++33334+34++
+        ticket                        ++-3--3  ++-3--3  ++33-3-3--3--
+        ticket of no rights           44-3--4  ++-3--3  ++33-3-3--3--
+
         admin's read:artifacts        ++33333  ++33333  +++33334+34++
         admin's write:artifacts       +3+3333  +3+3333  +++33334334++
         admin's delete:artifacts      +33+333  +33+333  +++33334334++
@@ -67,6 +109,7 @@ enum Rules {
 
         writer's read write           +++3333  +++3333  +++33334+34++
         reader's write                4444334  4444334  +++33334334++
+        keeper's bound read write     +++3333  +++3333  +++33334334++
         stranger's read               4444334  ++33333  +++33334+34++
 
         docker nobody                 1111111  -+11---  -+1--------+3
@@ -74,6 +117,7 @@ enum Rules {
         docker push                   -++3---  -++3---  -++--------+3
         docker delete                 -33+---  -33+---  -++--------+3
         docker another image          -333---  -333---  -++--------+3
+        docker other names            -444---  -+33---  -++--------+3
         docker another repository     -444---  -444---  -++--------+3
         """
 
@@ -90,37 +134,55 @@ enum Rules {
     static let names = Set(cells.keys)
 
     /// What must come of it; nil where the table does not say.
-    /// - Parameter account: the route wants somebody to be logged in, whatever it is about.
-    static func verdict(_ name: String, _ need: Need, _ visibility: Visibility, on surface: Surface, account: Bool = false) -> Verdict? {
-        if need == .group {
-            let mayListUsers = verdict(name, .users, visibility, on: surface)
-            return mayListUsers == .forbidden ? .absent : mayListUsers
-        }
-        if need == .ticket { return name.contains(" bound ") ? .served : verdict(name, .mint, visibility, on: surface) }
-        if need == .person {
-            let asAccount = verdict(name, .account, visibility, on: surface)
-            return asAccount == .served && name.contains("'s ") ? .forbidden : asAccount
-        }
-        if need == .erase {
-            let mayDelete = verdict(name, .delete, visibility, on: surface)
-            return mayDelete == .served ? verdict(name, .purge, visibility, on: surface) : mayDelete
-        }
-        if need == .package {
-            return switch verdict(name, .read, visibility, on: surface) {
+    static func verdict(_ name: String, _ question: Question) -> Verdict? {
+        let isTicket = name.hasPrefix("ticket")
+        // A ticket is for one GET or HEAD, and the docker protocol takes none.
+        if isTicket, !question.isRead || question.surface == .tokens { return verdict("nobody", question) }
+        func mayDo(_ need: Need) -> Verdict? { verdict(name, question.about(need)) }
+        switch question.need {
+        case .group:
+            let mayListUsers = mayDo(.users)
+            return mayListUsers == .forbidden && !isTicket ? .absent : mayListUsers
+        case .ticket: return name.contains(" bound ") ? .served : mayDo(.mint)
+        case .person:
+            let asAccount = mayDo(.account)
+            return asAccount == .served && name.contains("'s ") && !name.hasPrefix("project's ") ? .forbidden : asAccount
+        case .erase:
+            let mayDelete = mayDo(.delete)
+            return mayDelete == .served ? mayDo(.purge) : mayDelete
+        case .package:
+            return switch mayDo(.read) {
             case .served: .served
             case .unauthenticated where name != "nobody": .unauthenticated
             case .unauthenticated, .forbidden, .absent: .absent
             case nil: nil
             }
+        case .make: return name == "repository owner" ? .served : mayDo(.create)
+        case .whoAmI: return isTicket ? .served : mayDo(.account)
+        default: return cell(name, question)
         }
-        let isDocker = name.hasPrefix("docker ")
-        let name = isDocker && surface == .other ? "bad credentials" : name
+    }
+
+    /// As the table has it.
+    private static func cell(_ name: String, _ question: Question) -> Verdict? {
+        var name = name.hasPrefix("docker ") && question.surface == .other ? "bad credentials" : name
+        if name.hasPrefix("names ") {
+            switch question.about {
+            case .name: break
+            // What has no name needs a right without patterns; what says its name later may begin.
+            case .whole: name = "names elsewhere"
+            case .body: name = "names here"
+            case .waiting: if name == "names elsewhere" { return nil }
+            }
+        }
         let repositoryNeeds = Need.open.rawValue
-        let column =
-            need.rawValue < repositoryNeeds
-            ? need.rawValue + (visibility == .open ? repositoryNeeds : 0) : need.rawValue + repositoryNeeds
+        let need = question.need.rawValue
+        let column = need < repositoryNeeds ? need + (question.visibility == .open ? repositoryNeeds : 0) : need + repositoryNeeds
         guard let row = cells[name], column < row.count else { return nil }
-        if account, name == "nobody" { return .unauthenticated }
+        if question.account {
+            if name == "nobody" { return .unauthenticated }
+            if name.hasPrefix("ticket") { return .forbidden }
+        }
         return Verdict(rawValue: row[column])
     }
 }

@@ -13,13 +13,21 @@ struct Principal: Sendable, CustomStringConvertible {
     let credential: Credential
     /// Wrong passwords are counted by where they come from: everybody comes from a place of their own.
     var address = "127.0.0.1"
+    /// Another credential for each repository, by its key.
+    var byRepository: [String: Credential] = [:]
+    /// They ask with a ticket that the credential gets them for that very path.
+    var hasTicket = false
     var description: String { name }
+
+    /// The credential alone is what they ask with.
+    var isConstant: Bool { byRepository.isEmpty && !hasTicket }
 }
 
 /// A house with a private and a public repository of every format and kind, something published in each, and everybody who may ask.
 ///
-/// Grants are the same on every repository, so that one line of the table holds for all of them. A virtual repository has one member, which is
-/// private and takes what is published to it; a remote has an upstream that has nothing.
+/// Grants are the same on every repository, so that one line of the table holds for all of them. Private ones belong to a project, public ones to
+/// none. A virtual repository has one member, which is private, in the same project, and takes what is published to it; a remote has an upstream that
+/// has nothing.
 final class Stage: Sendable {
     static let formats = ["debian", "generic", "http-cache", "maven", "npm", "oci", "pypi"]
     static let kinds = ["local", "remote", "virtual"]
@@ -31,11 +39,14 @@ final class Stage: Sendable {
     let names: [String: String]
     /// Accounts and groups with grants, and what they were granted.
     private let grantees: [Grantee]
+    /// What private repositories belong to.
+    private let project: String
 
     struct Grantee: Sendable {
         let type: String
         let id: String
         let actions: [String]
+        var patterns: [String] = []
     }
 
     static func key(_ format: String, _ kind: String, _ visibility: Visibility) -> String { "\(format)-\(kind)-\(visibility)" }
@@ -45,6 +56,13 @@ final class Stage: Sendable {
     }
 
     private static let rights = [("reader", ["read"]), ("writer", ["write"]), ("deleter", ["delete"]), ("keeper", ["admin"]), ("tardy", ["admin"])]
+    /// They cover what the rows ask for by name.
+    private static let named = [
+        "app", "new", "put", "f", "up", "k", "cas", "folder", "org/x", ".index", "archetype-catalog.xml", "tool", "none", "@none/*", "demo",
+        "pool/main/**", "upload",
+    ]
+    /// They cover nothing of it, by a little.
+    private static let otherwise = ["ap", "app?", "APP", "too", "dem", "org/*/b", "org/y/**", "@*/tools", "*/new", "pool/none/*", "k/2/*", "cas/*/*"]
     /// What of a row's braces an id that names nothing stands for.
     static let nothing = "01949000-0000-7000-8000-00000000dead"
 
@@ -52,20 +70,16 @@ final class Stage: Sendable {
         house = try await House()
         upstream = try await ScriptedServer.start { _ in .status(404) }
         var names = ["uuid": Stage.nothing, "blob": Publication.digest.description]
-        var grantees: [Grantee] = []
-        for (name, actions) in Stage.rights { grantees.append(Grantee(type: "user", id: await house.user(name), actions: actions)) }
-        // What a group is given, its members have; nobody has what another group is given.
-        for (name, member, actions) in [("publishers", "member", ["write"]), ("strangers", "outsider", [])] {
-            let group = await house.send(.post, "/api/v1/groups", json: ["name": .string(name)]).json["id"]?.string ?? ""
-            let account = await house.user(member)
-            await house.send(.post, "/api/v1/groups/\(group)/members", json: ["user_ids": [.string(account)]])
-            if !actions.isEmpty { grantees.append(Grantee(type: "group", id: group, actions: actions)) }
-        }
-        self.grantees = grantees
+        grantees = try await Stage.grantees(in: house)
+        project = try await Stage.project("ours", of: ("group", try await Stage.group("crew", of: "sailor", in: house)), ["write"], in: house)
+        try await Stage.project("ours", of: ("user", await house.user("captain")), ["admin"], in: house)
+        try await Stage.project("theirs", of: ("user", await house.user("pirate")), ["admin"], in: house)
         names["user"] = await house.user("bystander")
         for format in Stage.formats {
-            try await Stage.repository("\(format)-inner", format, in: house, grantees)
             for visibility in Visibility.allCases {
+                let home = visibility == .secret ? project : nil
+                let inner = "\(format)-inner-\(visibility)"
+                try await Stage.repository(inner, format, project: home, in: house, grantees)
                 for kind in Stage.kinds {
                     let key = Stage.key(format, kind, visibility)
                     let more: [(String, JSON)] =
@@ -73,12 +87,12 @@ final class Stage: Sendable {
                         case "remote": [("repo_type", "remote"), ("upstream_url", .string(upstream.url())), ("upstream_allow_private", true)]
                         case "virtual":
                             [
-                                ("repo_type", "virtual"), ("member_repos", [["repo_key": .string("\(format)-inner")]]),
-                                ("deploy_member_key", .string("\(format)-inner")),
+                                ("repo_type", "virtual"), ("member_repos", [["repo_key": .string(inner)]]), ("deploy_member_key", .string(inner)),
                             ]
                         default: []
                         }
-                    names["\(key) rid"] = try await Stage.repository(key, format, isPublic: visibility == .open, more, in: house, grantees)
+                    names["\(key) rid"] = try await Stage.repository(
+                        key, format, isPublic: visibility == .open, project: home, more, in: house, grantees)
                     if kind == "local" {
                         let packages = await house.send(.get, "/api/v1/packages?repository_key=\(key)").json["items"]?.array
                         names["\(key) package"] = packages?.first?["id"]?.string
@@ -94,11 +108,11 @@ final class Stage: Sendable {
         let cast = Cast(house)
         principals = try await cast.principals(ids: Stage.keys.compactMap { names["\($0) rid"].flatMap { EntityID($0) } })
         // What ends by the clock comes last.
-        await house.grant(["write"], on: "generic-inner", to: names["user"] ?? "")
+        await house.grant(["write"], on: "generic-inner-open", to: names["user"] ?? "")
         let begun = await house.send(
             .post, "/api/v1/uploads", as: .user("bystander"),
             json: [
-                "repository_key": "generic-inner", "artifact_path": "u/1/f", "total_size": 5, "checksum_sha256": .string(Publication.digest.hex),
+                "repository_key": "generic-inner-open", "artifact_path": "u/1/f", "total_size": 5, "checksum_sha256": .string(Publication.digest.hex),
             ])
         names["session"] = begun.json["session_id"]?.string
         let group = await house.send(.post, "/api/v1/groups", json: ["name": "circle"]).json["id"]?.string
@@ -109,12 +123,49 @@ final class Stage: Sendable {
         self.names = names
     }
 
+    private static func grantees(in house: House) async throws -> [Grantee] {
+        var grantees: [Grantee] = []
+        for (name, actions) in Stage.rights { grantees.append(Grantee(type: "user", id: await house.user(name), actions: actions)) }
+        // What a group is given, its members have; nobody has what another group is given.
+        grantees.append(Grantee(type: "group", id: try await group("publishers", of: "member", in: house), actions: ["write"]))
+        _ = try await group("strangers", of: "outsider", in: house)
+        let all = ["read", "write", "delete"]
+        grantees.append(Grantee(type: "user", id: await house.user("namer"), actions: all, patterns: named))
+        grantees.append(Grantee(type: "group", id: try await group("strays", of: "stray", in: house), actions: all, patterns: otherwise))
+        return grantees
+    }
+
+    /// A new group with one member, an account of its own.
+    private static func group(_ name: String, of member: String, in house: House) async throws -> String {
+        let group = await house.send(.post, "/api/v1/groups", json: ["name": .string(name)])
+        guard let id = group.json["id"]?.string else { throw RegistryError(.internal, subject: .account(name), reason: group.text) }
+        await house.send(.post, "/api/v1/groups/\(id)/members", json: ["user_ids": [.string(await house.user(member))]])
+        return id
+    }
+
+    /// One more member of a project, which is made for the first.
+    @discardableResult
+    private static func project(
+        _ key: String, of principal: (type: String, id: String), _ actions: [String], in house: House
+    ) async throws -> String {
+        let known = await house.send(.get, "/api/v1/projects").json["items"]?.array?.first { $0["key"]?.string == key }
+        let made = await house.send(.post, "/api/v1/projects", json: ["key": .string(key), "name": .string(key)])
+        guard let id = (known ?? made.json)["id"]?.string else { throw RegistryError(.internal, subject: .account(key), reason: made.text) }
+        let member: JSON = [
+            "principal_type": .string(principal.type), "principal_id": .string(principal.id), "actions": .array(actions.map { .string($0) }),
+        ]
+        let added = await house.send(.post, "/api/v1/projects/\(id)/members", json: member)
+        guard added.status == 200 else { throw RegistryError(.internal, subject: .account(key), reason: added.text) }
+        return id
+    }
+
     @discardableResult
     private static func repository(
-        _ key: String, _ format: String, isPublic: Bool = false, _ more: [(String, JSON)] = [], in house: House,
+        _ key: String, _ format: String, isPublic: Bool = false, project: String?, _ more: [(String, JSON)] = [], in house: House,
         _ grantees: [Grantee]
     ) async throws -> String {
-        let made = await house.repository(key, format: format, isPublic: isPublic, more)
+        let home: [(String, JSON)] = project.map { [("project_id", .string($0))] } ?? []
+        let made = await house.repository(key, format: format, isPublic: isPublic, more + home)
         guard let id = made.json["id"]?.string else {
             throw RegistryError(.internal, subject: .repository(key), reason: made.text)
         }
@@ -124,6 +175,7 @@ final class Stage: Sendable {
                 json: [
                     "principal_type": .string(grantee.type), "principal_id": .string(grantee.id), "target_type": "repository",
                     "target_id": .string(id), "actions": .array(grantee.actions.map { .string($0) }),
+                    "patterns": .array(grantee.patterns.map { .string($0) }),
                 ])
         }
         guard more.isEmpty else { return id }
@@ -137,119 +189,9 @@ final class Stage: Sendable {
     }
 
     /// One more repository like the others, to be lost.
-    func throwaway(_ key: String) async throws { try await Stage.repository(key, "generic", in: house, grantees) }
+    func throwaway(_ key: String, _ visibility: Visibility) async throws {
+        try await Stage.repository(key, "generic", project: visibility == .secret ? project : nil, in: house, grantees)
+    }
 
     func close() async { await upstream.stop() }
-}
-
-/// Everybody who asks, each with a credential of their own kind.
-struct Cast {
-    let house: House
-    init(_ house: House) { self.house = house }
-
-    private static let scopes = [
-        "read:artifacts", "write:artifacts", "delete:artifacts", "read:repositories", "write:repositories", "delete:repositories", "read:users",
-        "write:users", "trigger:sync",
-    ]
-
-    func principals(ids: [EntityID]) async throws -> [Principal] {
-        for name in ["newcomer", "stranger", "victim", "leaver"] { _ = await house.user(name) }
-        let stranger = await house.send(.get, "/api/v1/users/me", as: .user("stranger")).json["id"]?.string ?? ""
-        await house.grant(["admin"], on: "elsewhere", to: stranger)
-        // What ends by the clock comes before everything else.
-        var all = try await refused()
-        func add(_ name: String, _ rule: String, _ credential: Credential) { all.append(Principal(name: name, rule: rule, credential: credential)) }
-
-        add("nobody", "nobody", .none)
-        add("no rights", "no rights", .user("newcomer"))
-        add("owner of another repository", "no rights", .user("stranger"))
-        for name in ["reader", "writer", "deleter", "keeper"] { add(name, name, .user(name)) }
-        add("member of a group that may write", "writer", .user("member"))
-        add("member of another group", "no rights", .user("outsider"))
-        add("administrator", "administrator", .admin)
-        for (name, rule) in [("reader", "reader"), ("keeper", "keeper"), ("admin", "administrator")] {
-            let session = try await login(name)
-            add("\(name)'s session", rule, .bearer(session))
-            add("\(name)'s cookie", rule, .fields([("Cookie", "granary_access_token=\(session)"), ("X-Requested-With", "fetch")]))
-        }
-
-        for scope in Cast.scopes { add("admin's token \(scope)", "admin's \(scope)", .bearer(await house.token([scope]))) }
-        add("admin's token promote:artifacts", "admin's trigger:sync", .bearer(await house.token(["promote:artifacts"])))
-        add("admin's token *", "administrator", .fields([("X-API-Key", await house.token(["*"]))]))
-        add("admin's token admin", "administrator", .password("whoever", await house.token(["admin"])))
-        let caller = try await house.access.authenticate(.basic(user: "admin", password: House.password))
-        for (name, repositories) in [("bound here", Set(ids)), ("bound elsewhere", [])] {
-            guard let account = caller.account else { continue }
-            let made = try await house.access.createToken(
-                for: account, name: name, scopes: ["*"], repositories: repositories, expiresInDays: nil, by: caller, requestID: "test")
-            add("admin's token \(name)", "admin's \(name)", .bearer(made.text.revealed))
-        }
-        add(
-            "writer's token", "writer's read write",
-            .bearer(await house.token(["read:artifacts", "write:artifacts"], as: .user("writer"))))
-        add("reader's token to write", "reader's write", .bearer(await house.token(["write:artifacts"], as: .user("reader"))))
-        add("stranger's token", "stranger's read", .bearer(await house.token(["read:artifacts"], as: .user("stranger"))))
-        all += await docker()
-        return all
-    }
-
-    private func docker() async -> [Principal] {
-        let here = Stage.keys.filter { $0.hasPrefix("oci-") }.map { "\($0)/app" }
-        let other = Stage.keys.filter { $0.hasPrefix("oci-") }.map { "\($0)/other" }
-        var all: [Principal] = []
-        for (name, rule, who, images, actions) in [
-            ("nobody's docker token", "docker nobody", Credential.none, here, "pull,push"), ("docker pull", "docker pull", .admin, here, "pull"),
-            ("docker push", "docker push", .admin, here, "pull,push"), ("docker delete", "docker delete", .admin, here, "delete"),
-            ("reader's docker token for everything", "docker pull", .user("reader"), here, "*"),
-            ("docker token for another image", "docker another image", .admin, other, "pull,push,delete"),
-            ("docker token for another repository", "docker another repository", .admin, ["elsewhere/app"], "pull,push,delete"),
-        ] {
-            let scopes = images.map { "&scope=repository:\($0):\(actions)" }.joined()
-            let token = await house.send(.get, "/v2/token?service=granary\(scopes)", as: who).json["token"]?.string ?? ""
-            all.append(Principal(name: name, rule: rule, credential: .bearer(token)))
-        }
-        return all
-    }
-
-    private func login(_ name: String) async throws -> String {
-        let answer = await house.send(
-            .post, "/api/v1/auth/login", as: .none, json: ["username": .string(name), "password": .string(House.password)])
-        guard let token = answer.json["access_token"]?.string else {
-            throw RegistryError(.internal, subject: .account(name), reason: answer.text)
-        }
-        return token
-    }
-
-    /// Credentials that were good once, or never.
-    private func refused() async throws -> [Principal] {
-        let make: JSON = ["name": "short", "scopes": ["*"], "expires_in_days": 1]
-        let expired = await house.send(.post, "/api/v1/auth/tokens", json: make).json["token"]?.string ?? ""
-        let oldSession = try await login("admin")
-        let oldDocker = await house.send(.get, "/v2/token?service=granary&scope=repository:elsewhere/app:pull").json["token"]?.string ?? ""
-        house.clock.pass(seconds: 2 * 86_400)
-
-        let revoked = await house.send(.post, "/api/v1/auth/tokens", json: ["name": "gone", "scopes": ["*"]]).json
-        await house.send(.delete, "/api/v1/auth/tokens/\(revoked["id"]?.string ?? "")")
-        let both = await house.send(
-            .post, "/api/v1/auth/login", as: .none, json: ["username": "admin", "password": .string(House.password)]
-        ).json
-        let ended = try await login("admin")
-        await house.send(.post, "/api/v1/auth/logout", as: .bearer(ended))
-        let leaver = await house.token(["read:artifacts"], as: .user("leaver"))
-        let id = await house.send(.get, "/api/v1/users/me", as: .user("leaver")).json["id"]?.string ?? ""
-        await house.send(.patch, "/api/v1/users/\(id)", json: ["is_active": false])
-        let bad: [(String, Credential)] = [
-            ("expired token", .bearer(expired)), ("expired session", .bearer(oldSession)), ("expired docker token", .bearer(oldDocker)),
-            ("revoked token", .bearer(revoked["token"]?.string ?? "")),
-            ("revoked token as a key", .fields([("X-API-Key", revoked["token"]?.string ?? "")])),
-            ("ended session", .bearer(ended)), ("ended session's cookie", .fields([("Cookie", "granary_access_token=\(ended)")])),
-            ("refresh token", .bearer(both["refresh_token"]?.string ?? "")), ("wrong password", .password("victim", "not the password")),
-            ("unknown account", .password("who", House.password)), ("account switched off", .user("leaver")),
-            ("token of an account switched off", .bearer(leaver)), ("no token of ours", .bearer("granary_feed")),
-            ("two credentials", .fields([("Authorization", "Bearer \(both["access_token"]?.string ?? "")"), ("Authorization", "Bearer x")])),
-        ]
-        return bad.enumerated().map { index, bad in
-            Principal(name: bad.0, rule: "bad credentials", credential: bad.1, address: "192.0.2.\(index + 1)")
-        }
-    }
 }
