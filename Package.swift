@@ -63,7 +63,12 @@ let package = Package(
         library("CRocksDB", in: "Index/CRocksDB", pkgConfig: "rocksdb", apt: "librocksdb-dev"),
         room("OrderedStore", in: "Index/OrderedStore", ["CRocksDB", "Core", .logging]),
         room("Catalog", in: "Index/Catalog", ["Core"]),
-        room("RocksCatalog", in: "Index/RocksCatalog", ["Catalog", "OrderedStore", "Core", .logging]),
+        room("CatalogRules", in: "Index/CatalogRules", ["Catalog", "OrderedStore", "Core", .logging]),
+        room("RocksCatalog", in: "Index/RocksCatalog", ["Catalog", "CatalogRules", "OrderedStore", "Core", .logging]),
+        library("CPostgres", in: "Index/CPostgres", pkgConfig: "libpq", apt: "libpq-dev"),
+        room("PostgresClient", in: "Index/PostgresClient", ["CPostgres", "Core"]),
+        room(
+            "PostgresCatalog", in: "Index/PostgresCatalog", ["Catalog", "CatalogRules", "OrderedStore", "PostgresClient", "Core", .logging]),
 
         // Bytes.
         .target(name: "CBlobStore", path: "Sources/BlobStore/CBlobStore"),
@@ -107,7 +112,8 @@ let package = Package(
         .executableTarget(
             name: "granary",
             dependencies: [
-                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "S3Tier", "FrontendKit", "Outbound", "Access", "Audit", "Registry", "Server",
+                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "S3Tier", "FrontendKit", "Outbound", "Access", "Audit", "Registry",
+                "Server",
                 "AdminAPI", "BuiltIn", .yams, .arguments, .logging, .nioCore, .nioPosix,
             ],
             path: "Sources/granary",
@@ -132,7 +138,9 @@ let package = Package(
             ],
             path: "Tests/House", swiftSettings: strict),
         tests("CoreTests", ["Core"]),
-        tests("IndexTests", ["Core", "OrderedStore", "Catalog", "RocksCatalog", "TestSupport", .logging]),
+        tests(
+            "IndexTests",
+            ["Core", "OrderedStore", "Catalog", "CatalogRules", "RocksCatalog", "PostgresClient", "PostgresCatalog", "TestSupport", .logging]),
         tests("BlobStoreTests", ["CBlobStore", "Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore, .logging]),
         tests("S3TierTests", ["BlobStore", "Core", "OrderedStore", "Outbound", "S3Tier", "TestSupport", .nioCore, .logging]),
         tests("ParsingTests", ["Core", "Parsing", .nioCore]),

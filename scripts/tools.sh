@@ -142,6 +142,31 @@ WRAPPER
     [[ $code != 127 ]] || { rm "$tools/bin/$program"; return 1; }
 }
 
+# A server's programs, for the unit tests, which start one of their own: the machine's, or unpacked (installing it would start one).
+ensure_postgres() {
+    local bin program
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null && return
+    if ! compgen -G "$tools/postgres/*" >/dev/null; then
+        note "getting PostgreSQL"
+        prepare_private_apt && unpack postgresql || return 1
+        bin=$(dirname "$(find "$tools/unpacked/usr/lib/postgresql" -name initdb | sort -V | tail -n 1)") || return 1
+        mkdir -p "$tools/postgres"
+        for program in initdb pg_ctl createdb; do
+            # As in wrap; a server finds its other files from where its program lies.
+            cat >"$tools/postgres/$program" <<WRAPPER
+#!/bin/sh
+here=\$(CDPATH= cd -- "\$(dirname -- "\$0")/.." && pwd)
+for folder in "\$here"/unpacked/usr/lib/*-linux-gnu; do LD_LIBRARY_PATH=\$folder\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}; done
+export LD_LIBRARY_PATH
+exec "\$here${bin#"$tools"}/$program" "\$@"
+WRAPPER
+            chmod +x "$tools/postgres/$program"
+        done
+        "$tools/postgres/initdb" --version >/dev/null || return 1
+    fi
+    export POSTGRES_PROGRAMS=$tools/postgres
+}
+
 # Maven's plugins as Debian packages them, with what of Maven the machine has itself: a repository that mvn reads its plugins from.
 maven_packages=(libmaven-deploy-plugin-java libmaven-install-plugin-java libmaven-dependency-plugin-java libmaven-resources-plugin-java
     libmaven-jar-plugin-java libmaven-compiler-plugin-java libsurefire-java)

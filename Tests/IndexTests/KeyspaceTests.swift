@@ -3,14 +3,14 @@ import Core
 import TestSupport
 import Testing
 
-@testable import RocksCatalog
+@testable import CatalogRules
 
 @Suite("Keyspace") struct KeyspaceTests {
     private static let id = EntityID(high: 0x0192_0000_0000_7001, low: 0x8000_0000_0000_0001)
     private static let next = EntityID(high: 0x0192_0000_0000_7001, low: 0x8000_0000_0000_0002)
     private static let texts = ["", "a", "a\u{0}", "a\u{0}b", "a/b", "ab", "b", "ü", "\u{FFFF}"]
 
-    private static func keys() throws -> [Keyspace] {
+    static func keys() throws -> [Keyspace] {
         let blob = try #require(BlobID(bytes: Array(0..<32)))
         let (package, version, path) = (PackageName("p"), VersionName("1"), AssetPath("a/b"))
         var keys: [Keyspace] = [

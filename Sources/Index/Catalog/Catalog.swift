@@ -1,6 +1,6 @@
 // Catalog: the mutable truth. Which repositories, packages, versions, assets, tags and records exist, what they point to, and the log of
-// how they changed. Nothing here knows a format, a wire protocol or where bytes lie. Two homes: RocksCatalog (one node) and PostgreSQL
-// (several nodes, later); both pass the one conformance suite of Tests/Support.
+// how they changed. Nothing here knows a format, a wire protocol or where bytes lie. Two homes: RocksCatalog (one node) and PostgresCatalog
+// (several nodes); both pass the one conformance suite of Tests/Support.
 
 public import Core
 

@@ -4,15 +4,15 @@ extension OrderedStore {
     /// The store as a commit may change it: reads see the committed rows, the earlier builds of the group, and what this build has done so far.
     /// Lives only inside `build`, on the committer's thread.
     public final class Batch: OrderedRows {
-        private let database: Database
+        private let base: any OrderedRows
         private(set) var overlay = Overlay()
 
-        init(on database: Database) { self.database = database }
+        init(on base: any OrderedRows) { self.base = base }
 
         public func get(_ key: [UInt8], in family: Family) throws(RegistryError) -> [UInt8]? {
             switch overlay.find(key, in: family) {
             case .changed(let value): value
-            case .untouched: try database.get(key, in: family)
+            case .untouched: try base.get(key, in: family)
             }
         }
 
@@ -51,7 +51,7 @@ extension OrderedStore {
                     if let value = row.value { isStopped = try !body(row.key, value) }
                 }
             }
-            try database.scan(family, from: from, upTo: upTo, reverse: reverse) { key, value throws(RegistryError) in
+            try base.scan(family, from: from, upTo: upTo, reverse: reverse) { key, value throws(RegistryError) in
                 try emitChanged(until: key)
                 if isStopped { return false }
                 if let row = changed.last, row.key == key {
@@ -63,6 +63,10 @@ extension OrderedStore {
                 return !isStopped
             }
             try emitChanged(until: nil)
+        }
+
+        public func willGet(_ keys: [[UInt8]], in family: Family) throws(RegistryError) {
+            try base.willGet(keys.filter { !isPending($0, in: family) }, in: family)
         }
 
         func setSavepoint() { overlay.setSavepoint() }

@@ -1,16 +1,56 @@
-import Core
-import Logging
+package import Core
+package import Logging
 import Synchronization
 
-/// The one thread that changes the store. It takes everything queued while its last sync ran, and makes it durable with one more.
-final class Committer: Sendable {
-    struct Request: Sendable {
+/// Where a group of builds finds its rows, and what makes their changes durable. Asked by its committer's thread alone.
+package protocol CommitTarget: Sendable {
+    /// The rows as the group finds them. Nobody else changes them until it is written or abandoned.
+    /// - Parameter reading: rows that its builds are likely to ask for.
+    func begin(reading: [RowName]) throws(RegistryError) -> any OrderedRows
+    /// All of it is durable afterwards, or none of it is there.
+    func write(_ overlay: Overlay) throws(RegistryError)
+    /// Nothing was to be written.
+    func abandon()
+    /// What failed once may work the next time.
+    var recovers: Bool { get }
+}
+
+/// A row of a family.
+package struct RowName: Hashable, Sendable {
+    package let family: OrderedStore.Family
+    package let key: [UInt8]
+    package init(_ key: [UInt8], in family: OrderedStore.Family) {
+        self.family = family
+        self.key = key
+    }
+}
+
+/// The one thread that changes a store. It takes everything queued while its last sync ran, and makes it durable with one more.
+package final class Committer: Sendable {
+    package struct Request: Sendable {
         let files: [any SyncableFile]
+        let reads: [RowName]
         /// Runs the caller's build and returns what to tell it once the group is durable, or has failed.
         let build: @Sendable (OrderedStore.Batch) throws(RegistryError) -> @Sendable () -> Void
         let fail: @Sendable (RegistryError) -> Void
         /// It waits for the next request that does not, for a second at most.
         let isPatient: Bool
+
+        /// - Parameter reads: rows that `build` is likely to ask for.
+        package init<R: Sendable>(
+            files: [any SyncableFile], reads: [RowName] = [], isPatient: Bool,
+            _ build: @escaping @Sendable (OrderedStore.Batch) throws(RegistryError) -> R,
+            completion: @escaping @Sendable (Result<R, RegistryError>) -> Void
+        ) {
+            self.files = files
+            self.reads = reads
+            self.isPatient = isPatient
+            self.build = { batch throws(RegistryError) in
+                let value = try build(batch)
+                return { completion(.success(value)) }
+            }
+            fail = { completion(.failure($0)) }
+        }
     }
 
     /// Files are synced side by side: a loop of single syncs is the slowest way of all.
@@ -30,7 +70,7 @@ final class Committer: Sendable {
     }
 
     /// `hasRoom`: whether there is space for what a group writes.
-    init(logger: Logger, hasRoom: @escaping @Sendable () -> Bool) {
+    package init(logger: Logger, hasRoom: @escaping @Sendable () -> Bool = { true }) {
         self.logger = logger
         self.hasRoom = hasRoom
     }
@@ -38,7 +78,7 @@ final class Committer: Sendable {
     var hasFailed: Bool { state.withLock { $0.poison != nil } }
     var metrics: OrderedStore.Metrics { state.withLock { $0.metrics } }
 
-    func start(on database: Database) throws(RegistryError) {
+    package func start(on target: any CommitTarget) throws(RegistryError) {
         let thread = try WorkerThread(name: "committer") { [self] in
             var patient: [Request] = []
             // Of the first that waits: those that come after it do not make it wait longer.
@@ -47,20 +87,20 @@ final class Committer: Sendable {
                 if patient.isEmpty { isOver = .now + Committer.patience }
                 patient += group
                 if !group.isEmpty, group.allSatisfy(\.isPatient), .now < isOver { continue }
-                commit(patient, on: database)
+                commit(patient, on: target)
                 patient = []
             }
-            if !patient.isEmpty { commit(patient, on: database) }
+            if !patient.isEmpty { commit(patient, on: target) }
         }
         state.withLock { $0.thread = thread }
     }
 
-    func put(_ request: Request) {
+    package func put(_ request: Request) {
         if mailbox.put(request) == nil { request.fail(RegistryError(.unavailable, subject: .store, reason: "the store is closed")) }
     }
 
     /// Commits what is queued, takes nothing more, and returns when the thread is gone. May be called again.
-    func stop() {
+    package func stop() {
         mailbox.close()
         state.withLock { state in
             defer { state.thread = nil }
@@ -68,11 +108,13 @@ final class Committer: Sendable {
         }?.join()
     }
 
-    private func commit(_ group: [Request], on database: Database) {
+    private func commit(_ group: [Request], on target: any CommitTarget) {
         if let poison = state.withLock({ $0.poison }) { return group.forEach { $0.fail(poison) } }
+        var isSynced = false
         do throws(RegistryError) {
             let (syncs, unwritten) = try synchronize(group.flatMap(\.files))
-            let batch = OrderedStore.Batch(on: database)
+            isSynced = true
+            let batch = OrderedStore.Batch(on: try target.begin(reading: group.flatMap(\.reads)))
             var answers: [@Sendable () -> Void] = []
             for request in group {
                 if let failure = request.files.lazy.compactMap({ unwritten[ObjectIdentifier($0)] }).first {
@@ -81,9 +123,11 @@ final class Committer: Sendable {
                     answers.append(build(request, on: batch))
                 }
             }
-            if !batch.overlay.isEmpty {
+            if batch.overlay.isEmpty {
+                target.abandon()
+            } else {
                 guard hasRoom() else { return group.forEach { $0.fail(Committer.isFull) } }
-                try database.write(batch.overlay)
+                try target.write(batch.overlay)
             }
             state.withLock { state in
                 state.metrics.commits += UInt64(group.count)
@@ -93,6 +137,7 @@ final class Committer: Sendable {
             }
             for answer in answers { answer() }
         } catch {
+            if isSynced, target.recovers { return group.forEach { $0.fail(error) } }
             poison(error)
             group.forEach { $0.fail(Committer.refusal(because: error)) }
         }

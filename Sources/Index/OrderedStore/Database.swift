@@ -240,7 +240,7 @@ final class Database: @unchecked Sendable {
 
     // MARK: Reading
 
-    func get(_ key: [UInt8], in family: OrderedStore.Family, at snapshot: OpaquePointer? = nil) throws(RegistryError) -> [UInt8]? {
+    func get(_ key: [UInt8], in family: OrderedStore.Family, at snapshot: OpaquePointer?) throws(RegistryError) -> [UInt8]? {
         guard let snapshot else { return try pinned(key, family, plainReads).get() }
         let reads: OpaquePointer = unsafe rocksdb_readoptions_create()
         defer { unsafe rocksdb_readoptions_destroy(reads) }
@@ -272,7 +272,7 @@ final class Database: @unchecked Sendable {
     }
 
     func scan(
-        _ family: OrderedStore.Family, from: [UInt8], upTo: [UInt8]?, reverse: Bool, at snapshot: OpaquePointer? = nil,
+        _ family: OrderedStore.Family, from: [UInt8], upTo: [UInt8]?, reverse: Bool, at snapshot: OpaquePointer?,
         _ body: (_ key: [UInt8], _ value: [UInt8]) throws(RegistryError) -> Bool
     ) throws(RegistryError) {
         let reads: OpaquePointer = unsafe rocksdb_readoptions_create()
@@ -425,4 +425,20 @@ final class Database: @unchecked Sendable {
         }
         return RegistryError(.unavailable, subject: .store, reason: "\(action) failed", cause: text)
     }
+}
+
+extension Database: OrderedRows, CommitTarget {
+    func get(_ key: [UInt8], in family: OrderedStore.Family) throws(RegistryError) -> [UInt8]? { try get(key, in: family, at: nil) }
+
+    func scan(
+        _ family: OrderedStore.Family, from: [UInt8], upTo: [UInt8]?, reverse: Bool,
+        _ body: (_ key: [UInt8], _ value: [UInt8]) throws(RegistryError) -> Bool
+    ) throws(RegistryError) {
+        try scan(family, from: from, upTo: upTo, reverse: reverse, at: nil, body)
+    }
+
+    func begin(reading: [RowName]) throws(RegistryError) -> any OrderedRows { self }
+    func abandon() {}
+    /// RocksDB takes no write after one that failed.
+    var recovers: Bool { false }
 }

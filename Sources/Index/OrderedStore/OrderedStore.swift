@@ -99,14 +99,7 @@ public final class OrderedStore: OrderedRows, Sendable {
         files: [any SyncableFile] = [], isPatient: Bool = false, _ build: @escaping @Sendable (Batch) throws(RegistryError) -> R,
         completion: @escaping @Sendable (Result<R, RegistryError>) -> Void
     ) {
-        committer.put(
-            Committer.Request(
-                files: files,
-                build: { batch throws(RegistryError) in
-                    let value = try build(batch)
-                    return { completion(.success(value)) }
-                },
-                fail: { completion(.failure($0)) }, isPatient: isPatient))
+        committer.put(Committer.Request(files: files, isPatient: isPatient, build, completion: completion))
     }
 
     /// The store as it is now, in a directory that does not exist yet, to be opened or copied; its files may be shared with the store's. Blocks.

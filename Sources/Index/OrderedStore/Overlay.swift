@@ -3,17 +3,17 @@
 #endif
 
 /// What a group of builds will write: per family the changed rows in key order, and ranges that were cleared before them.
-struct Overlay {
-    struct Row {
-        let key: [UInt8]
+package struct Overlay {
+    package struct Row {
+        package let key: [UInt8]
         /// nil: deleted.
-        var value: [UInt8]?
+        package var value: [UInt8]?
     }
 
-    struct Range {
-        let family: OrderedStore.Family
-        let from: [UInt8]
-        let upTo: [UInt8]
+    package struct Range {
+        package let family: OrderedStore.Family
+        package let from: [UInt8]
+        package let upTo: [UInt8]
         func covers(_ key: [UInt8], _ family: OrderedStore.Family) -> Bool {
             family == self.family && !Overlay.precedes(key, from) && Overlay.precedes(key, upTo)
         }
@@ -30,9 +30,9 @@ struct Overlay {
     }
 
     /// Sorted arrays: a group has some thousand rows, and moving them beats a tree.
-    private(set) var rows: [OrderedStore.Family: [Row]] = [:]
+    package private(set) var rows: [OrderedStore.Family: [Row]] = [:]
     /// Applied before `rows`.
-    private(set) var cleared: [Range] = []
+    package private(set) var cleared: [Range] = []
     private var undo: [Undo] = []
     private var clearedAtSavepoint = 0
 

@@ -11,9 +11,15 @@ public protocol OrderedRows {
         _ family: OrderedStore.Family, from: [UInt8], upTo: [UInt8]?, reverse: Bool,
         _ body: (_ key: [UInt8], _ value: [UInt8]) throws(RegistryError) -> Bool
     ) throws(RegistryError)
+
+    /// A hint: these rows are asked for next.
+    func willGet(_ keys: [[UInt8]], in family: OrderedStore.Family) throws(RegistryError)
 }
 
 extension OrderedRows {
+    /// Where a row is at hand, nothing has to be prepared.
+    public func willGet(_ keys: [[UInt8]], in family: OrderedStore.Family) throws(RegistryError) {}
+
     /// The rows whose keys begin with `prefix`, in byte order.
     public func scan(
         _ family: OrderedStore.Family, prefix: [UInt8], _ body: (_ key: [UInt8], _ value: [UInt8]) throws(RegistryError) -> Bool

@@ -1,45 +1,28 @@
 public import Catalog
+import CatalogRules
 public import Core
 import OrderedStore
 
-// Why blobs live, and how the sweep lets them go. Pins are rows 15 of docs/internals/catalog.md, the notes since when a blob is without one
-// rows 21. A change writes and deletes both; `forget` reads them where changes are made, on the committer's thread.
+// The sweep. What it decides is in `CatalogRows`, here is where: `forget` runs on the committer's thread, among the changes.
 
 extension RocksCatalog {
     public func pins(after: Pin?, limit: Int) async throws(RegistryError) -> [Pin] {
-        try await pool.run { [store] () throws(RegistryError) in
-            let rows = LivingRepositories(CatalogRows(rows: try store.snapshot()))
-            return try rows.pins(Key(.pin), after: after.map { Keyspace.pin($0).bytes }, limit: limit)
+        try await onSnapshot { rows throws(RegistryError) in
+            try LivingRepositories(rows).pins(Key(.pin), after: after.map { Keyspace.pin($0).bytes }, limit: limit)
         }
     }
 
     public func pins(of blob: BlobID, limit: Int) async throws(RegistryError) -> [Pin] {
-        try await pool.run { [store] () throws(RegistryError) in
-            try LivingRepositories(CatalogRows(rows: try store.snapshot())).pins(Key(.pin).blob(blob), after: nil, limit: limit)
-        }
+        try await onSnapshot { rows throws(RegistryError) in try LivingRepositories(rows).pins(Key(.pin).blob(blob), after: nil, limit: limit) }
     }
 
     public func unpinned(among blobs: [BlobID]) async throws(RegistryError) -> [UnpinnedBlob] {
-        guard let first = blobs.first, let last = blobs.last else { return [] }
-        return try await pool.run { [store] () throws(RegistryError) in
-            let rows = CatalogRows(rows: try store.snapshot())
-            let pinned = try LivingRepositories(rows).pinned(among: Set(blobs), from: first, through: last)
-            var unpinned: [UnpinnedBlob] = []
-            for blob in blobs where !pinned.contains(blob) { unpinned.append(UnpinnedBlob(blob: blob, since: try rows.unpinned(blob))) }
-            return unpinned
-        }
+        try await onSnapshot { rows throws(RegistryError) in try rows.unpinned(among: blobs) }
     }
 
     public func noteUnpinned(_ blobs: [BlobID], at time: Timestamp) async throws(RegistryError) {
         guard !blobs.isEmpty else { return }
-        try await store.commit { batch throws(RegistryError) in
-            let rows = CatalogRows(rows: batch)
-            for blob in blobs {
-                if let since = try rows.unpinned(blob), since <= time { continue }
-                guard try !LivingRepositories(rows).isPinned(blob) else { continue }
-                batch.put(Keyspace.unpinned(blob).bytes, RowCoding.encode { $0.write(time) }, in: RocksCatalog.family)
-            }
-        }
+        try await store.commit { batch throws(RegistryError) in try CatalogRows.noteUnpinned(blobs, at: time, on: batch) }
     }
 
     public func forget(
@@ -47,87 +30,7 @@ extension RocksCatalog {
     ) async throws(RegistryError) -> [BlobID] {
         guard !blobs.isEmpty else { return [] }
         return try await store.commit { batch throws(RegistryError) in
-            let rows = CatalogRows(rows: batch)
-            var forgotten: [BlobID] = []
-            for blob in blobs {
-                guard try batch.get(blob.bytes, in: .blobLocations) != nil, let since = try rows.unpinned(blob), since <= before,
-                    try !LivingRepositories(rows).isPinned(blob), mayGo(blob)
-                else { continue }
-                batch.delete(blob.bytes, in: .blobLocations)
-                batch.delete(Keyspace.unpinned(blob).bytes, in: RocksCatalog.family)
-                forgotten.append(blob)
-            }
-            return forgotten
-        }
-    }
-}
-
-extension CatalogRows {
-    /// nil when the blob is pinned, or nobody noted since when it is not.
-    func unpinned(_ blob: BlobID) throws(RegistryError) -> Timestamp? {
-        try get(.unpinned(blob)) { reader throws(RegistryError) in try reader.readTimestamp() }
-    }
-}
-
-/// Pins as they count: those of a deleted repository hold nothing, though they may still be there.
-private struct LivingRepositories {
-    /// So many pins of dead repositories before it is not worth finding out on the committer's thread.
-    private static let deadPinsMax = 64
-
-    let rows: CatalogRows
-
-    init(_ rows: CatalogRows) { self.rows = rows }
-
-    func pins(_ prefix: Key, after: [UInt8]?, limit: Int) throws(RegistryError) -> [Pin] {
-        var exists: [RepositoryID: Bool] = [:]
-        return try rows.list(prefix, after: after, limit: limit) { key, _ throws(RegistryError) -> Pin? in
-            guard case .pin(let pin) = key else { return nil }
-            return try isAlive(pin.repository, &exists) ? pin : nil
-        }
-    }
-
-    /// One walk over the pins in the order of the blobs.
-    func pinned(among blobs: Set<BlobID>, from first: BlobID, through last: BlobID) throws(RegistryError) -> Set<BlobID> {
-        var exists: [RepositoryID: Bool] = [:]
-        var pinned: Set<BlobID> = []
-        try rows.rows.scan(
-            RocksCatalog.family, from: Key(.pin).blob(first).bytes, upTo: OrderedStore.end(ofPrefix: Key(.pin).blob(last).bytes), reverse: false
-        ) { key, _ throws(RegistryError) in
-            guard case .pin(let pin) = try Keyspace(key) else { throw BinaryReader.damaged }
-            if blobs.contains(pin.blob), !pinned.contains(pin.blob), try isAlive(pin.repository, &exists) { pinned.insert(pin.blob) }
-            return true
-        }
-        return pinned
-    }
-
-    /// - Returns: true, too, when that would take long to find out: the blob lives until its dead pins are cleared away.
-    func isPinned(_ blob: BlobID) throws(RegistryError) -> Bool {
-        var exists: [RepositoryID: Bool] = [:]
-        var dead = 0
-        var isPinned = false
-        try rows.rows.scan(RocksCatalog.family, prefix: Key(.pin).blob(blob).bytes) { key, _ throws(RegistryError) in
-            // A key that cannot be read keeps the blob: the error goes up, and nothing is forgotten.
-            guard case .pin(let pin) = try Keyspace(key) else { throw BinaryReader.damaged }
-            dead += 1
-            isPinned = dead > LivingRepositories.deadPinsMax ? true : try isAlive(pin.repository, &exists)
-            return !isPinned
-        }
-        return isPinned
-    }
-
-    private func isAlive(_ repository: RepositoryID, _ exists: inout [RepositoryID: Bool]) throws(RegistryError) -> Bool {
-        if let known = exists[repository] { return known }
-        let isAlive = try rows.exists(repository)
-        exists[repository] = isAlive
-        return isAlive
-    }
-}
-
-extension Pin {
-    var repository: RepositoryID {
-        switch reason {
-        case .asset(let id, _), .manifest(let id, _, _), .learned(let id, _): id
-        case .trash(let id): id.repository
+            try CatalogRows.forget(blobs, unpinnedBefore: before, mayGo: mayGo, on: batch)
         }
     }
 }

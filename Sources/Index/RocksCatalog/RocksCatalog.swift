@@ -3,6 +3,7 @@
 // Bytes on disk: docs/internals/catalog.md and log.md.
 
 public import Catalog
+import CatalogRules
 public import Core
 public import Logging
 public import OrderedStore
@@ -10,7 +11,7 @@ public import OrderedStore
 /// The catalog on an ordered store.
 public final class RocksCatalog: HotCatalog {
     /// Its rows. Where blobs lie is in `OrderedStore.Family.blobLocations`, keyed by the blob's 32 bytes; it is written in the same batch.
-    public static let family = OrderedStore.Family("catalog")
+    public static let family = CatalogRows.family
     /// What the store must be opened with.
     public static let families = [family, .blobLocations, .chunks, .tierObjects, .audit]
 
@@ -41,7 +42,7 @@ public final class RocksCatalog: HotCatalog {
         self.pool = pool
         self.world = world
         self.options = options
-        clearing = Clearing(store: store, world: world, logger: logger)
+        clearing = Clearing(world: world, logger: logger) { step, completion in store.enqueue(step, completion: completion) }
         let (head, held) = try await store.commit { batch throws(RegistryError) in try RocksCatalog.adopt(batch, isReadOnly: options.isReadOnly) }
         watch = HeadWatch(head: head)
         recentLog = RecentLog(after: head, logEntriesMax: options.logEntriesMax)
@@ -128,6 +129,13 @@ public final class RocksCatalog: HotCatalog {
         try await pool.run { [store] () throws(RegistryError) in try read(CatalogRows(rows: store)) }
     }
 
+    /// For several reads that must agree.
+    func onSnapshot<Value: Sendable>(
+        _ read: @escaping @Sendable (CatalogRows) throws(RegistryError) -> Value
+    ) async throws(RegistryError) -> Value {
+        try await pool.run { [store] () throws(RegistryError) in try read(CatalogRows(rows: try store.snapshot())) }
+    }
+
     private func exists(_ id: RepositoryID) -> Bool { repositories.find(id) != nil }
 
     public func cachedRepository(_ key: RepositoryKey) -> CachedRead<Repository> { repositories.find(key).map { .found($0) } ?? .absent }
@@ -147,7 +155,7 @@ public final class RocksCatalog: HotCatalog {
             try reader.readEach { reader throws(RegistryError) in try reader.readVerdict(on: blob) }
         }
         return switch verdicts {
-        case .found(let all): RocksCatalog.strictest(all).map { .found($0) } ?? .absent
+        case .found(let all): CatalogRows.strictest(all).map { .found($0) } ?? .absent
         case .absent: .absent
         case .unknown: .unknown
         }
@@ -195,12 +203,7 @@ public final class RocksCatalog: HotCatalog {
         let verdicts = try await row(.verdicts(blob)) { reader throws(RegistryError) in
             try reader.readEach { reader throws(RegistryError) in try reader.readVerdict(on: blob) }
         }
-        return verdicts.flatMap(RocksCatalog.strictest)
-    }
-
-    /// Of equally strict ones the newest.
-    private static func strictest(_ verdicts: [Verdict]) -> Verdict? {
-        verdicts.max { ($0.state.rawValue, $0.at, $1.inspector) < ($1.state.rawValue, $1.at, $0.inspector) }
+        return verdicts.flatMap(CatalogRows.strictest)
     }
 
     public func record(_ kind: Record.Kind, id: String) async throws(RegistryError) -> Record? {
@@ -219,24 +222,7 @@ public final class RocksCatalog: HotCatalog {
 
     public func facts(in scope: Scope, of repository: RepositoryID, after: String?, limit: Int) async throws(RegistryError) -> Facts {
         guard exists(repository) else { return Facts() }
-        return try await pool.run { [store] () throws(RegistryError) in
-            let rows = CatalogRows(rows: try store.snapshot())
-            var facts = Facts()
-            switch scope {
-            case .package(let name): return try rows.facts(of: name, in: repository)
-            case .family(let name, let prefix): return try rows.facts(of: name, andThose: prefix, in: repository)
-            case .packages: facts.packages = try rows.packages(in: repository, after: after, limit: limit)
-            case .everything:
-                for package in try rows.packages(in: repository, after: after, limit: limit) {
-                    try rows.append(package, to: &facts, in: repository)
-                }
-            case .tags(let package): facts.tags = try rows.tags(of: package, in: repository, after: after, limit: limit)
-            case .linked(let package, let relation, let target):
-                facts.links = try rows.links(of: package, in: repository, relation: relation, target: target, after: after, limit: limit)
-            }
-            facts.revision = try rows.head()
-            return facts
-        }
+        return try await onSnapshot { rows throws(RegistryError) in try rows.facts(in: scope, of: repository, after: after, limit: limit) }
     }
 
     public func assets(in repository: RepositoryID, prefix: String, after: AssetPath?, limit: Int) async throws(RegistryError) -> [Asset] {
@@ -272,27 +258,8 @@ public final class RocksCatalog: HotCatalog {
     public func log(after: Revision, limit: Int) async throws(RegistryError) -> [LogEntry] {
         if let entries = recentLog.entries(after: after, limit: limit) { return entries }
         let head = watch.head
-        return try await pool.run { [store] () throws(RegistryError) in
-            let rows = CatalogRows(rows: try store.snapshot())
-            let start = try rows.logStart()
-            guard after >= head || after.number >= start - 1 else {
-                throw RegistryError(.gone, subject: .store, reason: "the log no longer reaches back to revision \(after); start over from the facts")
-            }
-            return try rows.list(Key(.log), after: Keyspace.log(after).bytes, limit: limit) { key, value throws(RegistryError) -> LogEntry? in
-                // What is written but not yet acknowledged is not told.
-                guard case .log(let revision) = key, revision <= head else { return nil }
-                return try RowCoding.decode(value) { reader throws(RegistryError) in try reader.readLogEntry(revision) }
-            }
-        }
+        return try await onSnapshot { rows throws(RegistryError) in try rows.log(after: after, limit: limit, head: head) }
     }
 
     public func awaitChange(after revision: Revision) async throws(RegistryError) { await watch.wait(after: revision) }
-}
-
-extension Coordinates {
-    var repository: RepositoryID {
-        switch self {
-        case .repository(let id), .package(let id, _), .version(let id, _, _), .asset(let id, _): id
-        }
-    }
 }

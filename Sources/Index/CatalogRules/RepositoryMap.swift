@@ -1,29 +1,31 @@
-import Catalog
-import Core
+package import Catalog
+package import Core
 import Synchronization
 
 /// All repositories in memory (some thousands at most), so that every request finds its own without a read. Changed only as commits complete.
-final class RepositoryMap: Sendable {
+package final class RepositoryMap: Sendable {
     private struct State {
         var byID: [RepositoryID: Held] = [:]
         var byKey: [RepositoryKey: RepositoryID] = [:]
     }
     private let state = Mutex(State())
 
-    func find(_ key: RepositoryKey) -> Repository? {
+    package init() {}
+
+    package func find(_ key: RepositoryKey) -> Repository? {
         state.withLock { state in state.byKey[key].flatMap { state.byID[$0]?.repository } }
     }
 
-    func find(_ id: RepositoryID) -> Held? { state.withLock { $0.byID[id] } }
+    package func find(_ id: RepositoryID) -> Held? { state.withLock { $0.byID[id] } }
 
-    func list(after: RepositoryKey?, limit: Int) -> [Repository] {
+    package func list(after: RepositoryKey?, limit: Int) -> [Repository] {
         let all = state.withLock { state in state.byID.values.map(\.repository) }
         let later = after.map { after in all.filter { $0.key > after } } ?? all
         return Array(later.sorted { $0.key < $1.key }.prefix(max(0, limit)))
     }
 
     /// nil removes.
-    func update(_ changes: [RepositoryID: Held?]) {
+    package func update(_ changes: [RepositoryID: Held?]) {
         guard !changes.isEmpty else { return }
         state.withLock { state in
             for (id, held) in changes {

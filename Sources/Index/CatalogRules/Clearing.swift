@@ -1,25 +1,35 @@
 import Catalog
-import Core
-import Logging
-import OrderedStore
+package import Core
+package import Logging
+package import OrderedStore
 
 /// Clears away the rows of deleted repositories, a bounded number per commit, so that deleting a repository of a million assets stops nobody.
 /// Until it is done the rows are unreachable: reads ask whether the repository exists. It starts over where it was after a restart.
-struct Clearing: Sendable {
+package struct Clearing: Sendable {
     private static let rowsMax = 500
     /// Each may hold many blobs.
     private static let deletionsMax = 50
 
-    let store: OrderedStore
-    let world: World
-    let logger: Logger
+    package typealias Step = @Sendable (OrderedStore.Batch) throws(RegistryError) -> Bool
+
+    private let world: World
+    private let logger: Logger
+    private let enqueue: @Sendable (@escaping Step, @escaping @Sendable (Result<Bool, RegistryError>) -> Void) -> Void
+
+    /// - Parameter enqueue: commits a step where changes are made, in their order, and says what came of it.
+    package init(
+        world: World, logger: Logger,
+        enqueue: @escaping @Sendable (_ step: @escaping Step, _ completion: @escaping @Sendable (Result<Bool, RegistryError>) -> Void) -> Void
+    ) {
+        self.world = world
+        self.logger = logger
+        self.enqueue = enqueue
+    }
 
     /// Clears in the background until nothing is left. Called again, it does no harm.
-    func start() {
+    package func start() {
         let now = world.now()
-        store.enqueue { batch throws(RegistryError) in
-            try Clearing.step(on: batch, at: now)
-        } completion: { [self] result in
+        enqueue({ batch throws(RegistryError) in try Clearing.step(on: batch, at: now) }) { [self] result in
             switch result {
             case .success(let isDone): if !isDone { start() }
             case .failure(let error):
@@ -40,9 +50,9 @@ struct Clearing: Sendable {
         // What is left is found by the repository's id alone.
         for tag in Keyspace.Tag.ownedByRepository {
             let prefix = Key(tag).id(id).bytes
-            if let end = OrderedStore.end(ofPrefix: prefix) { batch.deleteRange(RocksCatalog.family, from: prefix, upTo: end) }
+            if let end = OrderedStore.end(ofPrefix: prefix) { batch.deleteRange(CatalogRows.family, from: prefix, upTo: end) }
         }
-        batch.delete(Keyspace.grave(id).bytes, in: RocksCatalog.family)
+        batch.delete(Keyspace.grave(id).bytes, in: CatalogRows.family)
         return false
     }
 
@@ -51,10 +61,10 @@ struct Clearing: Sendable {
     private static func clearScattered(
         of id: RepositoryID, _ rows: CatalogRows, _ batch: OrderedStore.Batch, at now: Timestamp
     ) throws(RegistryError) -> Bool {
-        func delete(_ key: Keyspace) { batch.delete(key.bytes, in: RocksCatalog.family) }
+        func delete(_ key: Keyspace) { batch.delete(key.bytes, in: CatalogRows.family) }
         func unpin(_ blob: BlobID, _ reason: Pin.Reason) {
             delete(.pin(Pin(blob: blob, reason: reason)))
-            batch.put(Keyspace.unpinned(blob).bytes, RowCoding.encode { $0.write(now) }, in: RocksCatalog.family)
+            batch.put(Keyspace.unpinned(blob).bytes, RowCoding.encode { $0.write(now) }, in: CatalogRows.family)
         }
 
         let assets = try rows.assets(in: id, prefix: "", after: nil, limit: rowsMax)

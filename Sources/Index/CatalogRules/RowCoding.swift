@@ -1,21 +1,21 @@
-import Catalog
-import Core
+package import Catalog
+package import Core
 
 /// The values of the catalog's rows: a format byte, then fields (docs/internals/catalog.md). Entities among the facts are written by `FactsCoding`.
-enum RowCoding {
+package enum RowCoding {
     /// The number of the whole family; a store with a greater one is refused.
-    static let storeFormat: UInt32 = 2
+    package static let storeFormat: UInt32 = 2
     /// The first byte of every value.
     private static let rowFormat: UInt8 = 1
 
-    static func encode(_ body: (inout BinaryWriter) -> Void) -> [UInt8] {
+    package static func encode(_ body: (inout BinaryWriter) -> Void) -> [UInt8] {
         var writer = BinaryWriter(reserving: 192)
         writer.write(rowFormat)
         body(&writer)
         return writer.bytes
     }
 
-    static func decode<Value>(
+    package static func decode<Value>(
         _ bytes: [UInt8], _ body: (inout BinaryReader) throws(RegistryError) -> Value
     ) throws(RegistryError) -> Value {
         var reader = BinaryReader(bytes)
@@ -27,16 +27,16 @@ enum RowCoding {
 }
 
 /// An asset with what only the catalog knows of it.
-struct StoredAsset {
-    var asset: Asset
+package struct StoredAsset {
+    package var asset: Asset
     /// It was put with `overwrite: .never`: deleting it leaves a tombstone.
-    var isRelease: Bool
+    package var isRelease: Bool
 }
 
 /// A repository with its running totals.
-struct Held: Sendable, Hashable {
-    var repository: Repository
-    var usage: Usage
+package struct Held: Sendable, Hashable {
+    package var repository: Repository
+    package var usage: Usage
 }
 
 extension BinaryWriter {
@@ -134,7 +134,7 @@ extension BinaryWriter {
 }
 
 extension BinaryReader {
-    mutating func readRepository() throws(RegistryError) -> Repository {
+    package mutating func readRepository() throws(RegistryError) -> Repository {
         let id = try readEntityID()
         let key = try BinaryReader.checked(RepositoryKey(try readString()))
         let name = try readString()
@@ -153,7 +153,7 @@ extension BinaryReader {
             id: try readEntityID(), repository: try readEntityID(), priority: try BinaryReader.checked(Int32(exactly: try readInt64())))
     }
 
-    mutating func readTotals() throws(RegistryError) -> (usage: Usage, revision: Revision) {
+    package mutating func readTotals() throws(RegistryError) -> (usage: Usage, revision: Revision) {
         var usage = Usage(assets: try readInt64(), packages: try readInt64(), bytes: try readInt64())
         let revision = try readRevision()
         if remaining > 0 {
@@ -163,12 +163,12 @@ extension BinaryReader {
         return (usage, revision)
     }
 
-    mutating func readStoredAsset() throws(RegistryError) -> StoredAsset {
+    package mutating func readStoredAsset() throws(RegistryError) -> StoredAsset {
         let isRelease = try readBool()
         return StoredAsset(asset: try readAsset(), isRelease: isRelease)
     }
 
-    mutating func readDeletion(_ id: DeletionID) throws(RegistryError) -> Deletion {
+    package mutating func readDeletion(_ id: DeletionID) throws(RegistryError) -> Deletion {
         let name = try readString()
         let account = try readOptional { reader throws(RegistryError) in try reader.readEntityID() }
         var deletion = Deletion(
@@ -179,7 +179,7 @@ extension BinaryReader {
         return deletion
     }
 
-    mutating func readCoordinates() throws(RegistryError) -> Coordinates {
+    package mutating func readCoordinates() throws(RegistryError) -> Coordinates {
         switch try readUInt8() {
         case 0: .repository(try readEntityID())
         case 1: .package(try readEntityID(), try readPackageName())
@@ -189,12 +189,12 @@ extension BinaryReader {
         }
     }
 
-    mutating func readVerdict(on blob: BlobID) throws(RegistryError) -> Verdict {
+    package mutating func readVerdict(on blob: BlobID) throws(RegistryError) -> Verdict {
         let state = try BinaryReader.checked(Verdict.State(rawValue: try readUInt8()))
         return Verdict(blob: blob, state: state, inspector: try readString(), reason: try readString(), at: try readTimestamp())
     }
 
-    mutating func readLearnedPage(_ repository: RepositoryID, view: String) throws(RegistryError) -> LearnedPage {
+    package mutating func readLearnedPage(_ repository: RepositoryID, view: String) throws(RegistryError) -> LearnedPage {
         let block = try readManifest()
         let absent = try readBool()
         let etag = try readOptionalString()
@@ -204,11 +204,11 @@ extension BinaryReader {
             freshUntil: try readTimestamp(), revision: try readRevision())
     }
 
-    mutating func readRecord(_ kind: Record.Kind, id: String) throws(RegistryError) -> Record {
+    package mutating func readRecord(_ kind: Record.Kind, id: String) throws(RegistryError) -> Record {
         Record(kind: kind, id: id, unique: try readOptionalString(), value: try readPrefixed(), revision: try readRevision())
     }
 
-    mutating func readOptionalString() throws(RegistryError) -> String? {
+    package mutating func readOptionalString() throws(RegistryError) -> String? {
         try readOptional { reader throws(RegistryError) in try reader.readString() }
     }
 }

@@ -1,8 +1,8 @@
-import Core
+package import Core
 import Synchronization
 
 /// The head of the log, and who waits for it to move.
-final class HeadWatch: Sendable {
+package final class HeadWatch: Sendable {
     private struct Waiter {
         let after: Revision
         let continuation: UnsafeContinuation<Void, Never>
@@ -16,11 +16,11 @@ final class HeadWatch: Sendable {
     }
     private let state: Mutex<State>
 
-    init(head: Revision) { state = Mutex(State(head: head)) }
+    package init(head: Revision) { state = Mutex(State(head: head)) }
 
-    var head: Revision { state.withLock { $0.head } }
+    package var head: Revision { state.withLock { $0.head } }
 
-    func advance(to head: Revision) {
+    package func advance(to head: Revision) {
         let woken = state.withLock { state in
             guard head > state.head else { return [Waiter]() }
             state.head = head
@@ -32,7 +32,7 @@ final class HeadWatch: Sendable {
     }
 
     /// Returns when the head is past `revision` or the task is cancelled.
-    func wait(after revision: Revision) async {
+    package func wait(after revision: Revision) async {
         let id = state.withLock { state in
             state.nextWaiter += 1
             return state.nextWaiter

@@ -1,11 +1,11 @@
-import Catalog
-import Core
+package import Catalog
+package import Core
 
 /// Every key of the catalog's family: the one place that encodes and decodes them. Byte order is the query plan (docs/internals/catalog.md).
 ///
 /// A key is a tag byte and its parts: ids and blobs in their fixed width, revisions big-endian, texts escaped and closed so that no text is
 /// the beginning of another's key and keys sort as their texts do.
-enum Keyspace: Hashable {
+package enum Keyspace: Hashable {
     /// The format number of the whole family.
     case format
     /// The newest revision.
@@ -42,17 +42,17 @@ enum Keyspace: Hashable {
     case deletionEnd(Timestamp, DeletionID)
 
     /// What a key begins with. Numbers are never reused.
-    enum Tag: UInt8, CaseIterable {
+    package enum Tag: UInt8, CaseIterable {
         case meta = 1
         case repository, repositoryKey, totals, package, version, tag, link, versionLink, asset, packageAsset, tombstone, learned, entity, pin,
             verdicts
         case record, recordUnique, log, grave, unpinned, deletion, deletionEnd
 
         /// The rows that a repository owns and that are found by its id: cleared by range when it is deleted.
-        static let ownedByRepository: [Tag] = [.package, .version, .tag, .link, .versionLink, .asset, .packageAsset, .tombstone, .learned]
+        package static let ownedByRepository: [Tag] = [.package, .version, .tag, .link, .versionLink, .asset, .packageAsset, .tombstone, .learned]
     }
 
-    var bytes: [UInt8] {
+    package var bytes: [UInt8] {
         switch self {
         case .format: Key(.meta).byte(0).bytes
         case .head: Key(.meta).byte(1).bytes
@@ -96,7 +96,7 @@ enum Keyspace: Hashable {
     }
 
     /// - Throws: `corrupt` unless the bytes are exactly one key.
-    init(_ bytes: [UInt8]) throws(RegistryError) {
+    package init(_ bytes: [UInt8]) throws(RegistryError) {
         var key = try KeyReader(bytes)
         self = try Keyspace.read(from: &key)
         try key.end()
@@ -152,32 +152,32 @@ enum Keyspace: Hashable {
 }
 
 /// A key, or the beginning of one, as it is put together.
-struct Key {
-    private(set) var bytes: [UInt8]
+package struct Key {
+    package private(set) var bytes: [UInt8]
 
-    init(_ tag: Keyspace.Tag) {
+    package init(_ tag: Keyspace.Tag) {
         bytes = []
         bytes.reserveCapacity(64)
         bytes.append(tag.rawValue)
     }
 
-    func byte(_ value: UInt8) -> Key { adding { $0.append(value) } }
-    func id(_ value: EntityID) -> Key { number(value.high).number(value.low) }
-    func blob(_ value: BlobID) -> Key { adding { $0 += value.bytes } }
-    func deletion(_ value: DeletionID) -> Key { id(value.repository).number(value.revision.number) }
+    package func byte(_ value: UInt8) -> Key { adding { $0.append(value) } }
+    package func id(_ value: EntityID) -> Key { number(value.high).number(value.low) }
+    package func blob(_ value: BlobID) -> Key { adding { $0 += value.bytes } }
+    package func deletion(_ value: DeletionID) -> Key { id(value.repository).number(value.revision.number) }
     /// Times before 1970 come after all others.
-    func time(_ value: Timestamp) -> Key { number(UInt64(bitPattern: value.milliseconds)) }
-    func number(_ value: UInt64) -> Key {
+    package func time(_ value: Timestamp) -> Key { number(UInt64(bitPattern: value.milliseconds)) }
+    package func number(_ value: UInt64) -> Key {
         adding { bytes in
             for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: value >> UInt64(shift))) }
         }
     }
 
     /// A whole text: a zero inside becomes `00 FF`, and `00 01` closes it, so that no closed text begins another.
-    func text(_ value: String) -> Key { opening(value).byte(0).byte(1) }
+    package func text(_ value: String) -> Key { opening(value).byte(0).byte(1) }
 
     /// The beginning of a text: what all texts that begin with `value` share.
-    func opening(_ value: String) -> Key {
+    package func opening(_ value: String) -> Key {
         adding { bytes in
             for byte in value.utf8 {
                 bytes.append(byte)

@@ -1,5 +1,5 @@
-import Catalog
-import Core
+package import Catalog
+package import Core
 
 // The value of a row of the log (docs/internals/log.md). Its revision is the key.
 extension BinaryWriter {
@@ -51,7 +51,7 @@ extension BinaryWriter {
 }
 
 extension BinaryReader {
-    mutating func readLogEntry(_ revision: Revision) throws(RegistryError) -> LogEntry {
+    package mutating func readLogEntry(_ revision: Revision) throws(RegistryError) -> LogEntry {
         let name = try readString()
         let account = try readOptional { reader throws(RegistryError) in try reader.readEntityID() }
         return LogEntry(

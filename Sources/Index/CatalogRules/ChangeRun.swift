@@ -1,11 +1,11 @@
-import Catalog
-import Core
-import OrderedStore
+package import Catalog
+package import Core
+package import OrderedStore
 
 /// One change on its way into a batch: checks and writes every part, and gathers what the log, memory and the waiting will be told.
 /// A throw leaves the batch to be rolled back.
-struct ChangeRun {
-    let batch: OrderedStore.Batch
+package struct ChangeRun {
+    private let batch: OrderedStore.Batch
     let rows: CatalogRows
     let change: Change
     let world: World
@@ -13,7 +13,7 @@ struct ChangeRun {
     private let head: Revision
     /// The revision this change has if it changes anything.
     let revision: Revision
-    private let known: RepositoryMap
+    private let known: RepositoryMap?
 
     private var touched: [LogEntry.Touched] = []
     private var isTouched: Set<LogEntry.Touched> = []
@@ -23,33 +23,38 @@ struct ChangeRun {
     var deleted: [RepositoryID: Deleted] = [:]
 
     /// What a change did.
-    struct Outcome: Sendable {
-        var revision: Revision
-        var repositories: [RepositoryID: Held?]
+    package struct Outcome: Sendable {
+        package var revision: Revision
+        package var repositories: [RepositoryID: Held?]
         /// nil: nothing changed.
-        var entry: LogEntry?
+        package var entry: LogEntry?
         /// A repository was deleted: its rows wait to be cleared away.
-        var leavesGrave: Bool
+        package var leavesGrave: Bool
     }
 
     /// The locations of the blobs that come with the change are in the batch already.
     /// - Parameter committed: what memory has of the rows that every change reads; it counts for those that no earlier change of the group wrote.
-    init(
-        _ change: Change, on batch: OrderedStore.Batch, committed: (repositories: RepositoryMap, head: Revision), world: World
+    ///   nil where others write the rows, too: then all of them are read.
+    package init(
+        _ change: Change, on batch: OrderedStore.Batch, committed: (repositories: RepositoryMap, head: Revision)?, world: World
     ) throws(RegistryError) {
         self.batch = batch
         rows = CatalogRows(rows: batch)
         self.change = change
         self.world = world
-        known = committed.repositories
-        head = batch.isPending(Keyspace.head.bytes, in: RocksCatalog.family) ? try rows.head() : committed.head
+        known = committed?.repositories
+        if let committed, !batch.isPending(Keyspace.head.bytes, in: CatalogRows.family) {
+            head = committed.head
+        } else {
+            head = try rows.head()
+        }
         let (next, overflow) = head.number.addingReportingOverflow(1)
         precondition(!overflow, "there are 2^64 revisions")
         revision = Revision(next)
     }
 
     /// Applies every part. A change that changes nothing takes no revision and leaves no entry: the outcome carries the head then.
-    mutating func run(logEntriesMax: UInt64) throws(RegistryError) -> Outcome {
+    package mutating func run(logEntriesMax: UInt64) throws(RegistryError) -> Outcome {
         for part in change.parts { try apply(part) }
         try keepDeleted()
         guard !touched.isEmpty else { return Outcome(revision: head, repositories: [:], entry: nil, leavesGrave: false) }
@@ -84,17 +89,17 @@ struct ChangeRun {
         let run = max(1, min(256, entriesMax / 4))
         let start = try rows.logStart()
         guard revision.number >= start, revision.number - start >= entriesMax + run - 1 else { return }
-        batch.deleteRange(RocksCatalog.family, from: Keyspace.log(Revision(start)).bytes, upTo: Keyspace.log(Revision(start + run)).bytes)
+        batch.deleteRange(CatalogRows.family, from: Keyspace.log(Revision(start)).bytes, upTo: Keyspace.log(Revision(start + run)).bytes)
         put(.logStart) { $0.write(start + run) }
     }
 
     // MARK: Rows
 
     func put(_ key: Keyspace, _ body: (inout BinaryWriter) -> Void) {
-        batch.put(key.bytes, RowCoding.encode(body), in: RocksCatalog.family)
+        batch.put(key.bytes, RowCoding.encode(body), in: CatalogRows.family)
     }
 
-    func delete(_ key: Keyspace) { batch.delete(key.bytes, in: RocksCatalog.family) }
+    func delete(_ key: Keyspace) { batch.delete(key.bytes, in: CatalogRows.family) }
 
     mutating func touch(_ what: LogEntry.Touched) {
         if isTouched.insert(what).inserted { touched.append(what) }
@@ -112,7 +117,7 @@ struct ChangeRun {
         guard let blob else { return }
         put(.pin(Pin(blob: blob, reason: reason))) { _ in }
         // Nearly always absent, which costs a look at a filter.
-        if try batch.get(Keyspace.unpinned(blob).bytes, in: RocksCatalog.family) != nil { delete(.unpinned(blob)) }
+        if try batch.get(Keyspace.unpinned(blob).bytes, in: CatalogRows.family) != nil { delete(.unpinned(blob)) }
     }
 
     func unpin(_ blob: BlobID?, _ reason: Pin.Reason) {
@@ -133,8 +138,9 @@ struct ChangeRun {
     /// nil: there is none, or it is being deleted.
     func heldNow(_ id: RepositoryID) throws(RegistryError) -> Held? {
         if let mine = repositories[id] { return mine }
-        let isPending = [Keyspace.repository(id), .totals(id)].contains { batch.isPending($0.bytes, in: RocksCatalog.family) }
-        return isPending ? try rows.held(id) : known.find(id)
+        let isPending = [Keyspace.repository(id), .totals(id)].contains { batch.isPending($0.bytes, in: CatalogRows.family) }
+        if let known, !isPending { return known.find(id) }
+        return try rows.held(id)
     }
 
     /// Something inside the repository changed.
@@ -237,7 +243,7 @@ struct ChangeRun {
 
 extension Manifest {
     /// The blob it is kept in, if it is kept in one.
-    var blob: BlobID? {
+    package var blob: BlobID? {
         if case .blob(let blob, _, _) = self { blob } else { nil }
     }
 }

@@ -1,0 +1,109 @@
+import CatalogRules
+import Core
+import OrderedStore
+import PostgresClient
+
+/// The SQL that rows are read and written with. Few texts, so that each is prepared once.
+enum Statements {
+    /// What a row without a value has for one.
+    static let empty = RowCoding.encode { _ in }
+
+    static func get(_ key: [UInt8], in family: OrderedStore.Family) throws(RegistryError) -> Query {
+        let table = try Table.of(key, in: family)
+        let columns = try whole(key, of: table)
+        return Query("SELECT \(table.hasValue ? "document" : "NULL::bytea") FROM \(table.name) WHERE \(isKey(table))", columns)
+    }
+
+    struct Scan {
+        /// Of the first columns: not before, not after.
+        var lower: [Value]
+        var upper: [Value]
+        let isReverse: Bool
+        /// Of all columns: what was read last.
+        var past: [Value]?
+        var limit: Int64
+    }
+
+    static func scan(_ table: Table, _ scan: Scan) -> Query {
+        var values: [Value] = []
+        var conditions: [String] = []
+        func require(_ bound: [Value], _ comparison: String) {
+            guard !bound.isEmpty else { return }
+            let names = table.columns.prefix(bound.count).map(\.name).joined(separator: ", ")
+            let marks = bound.indices.map { "$\(values.count + $0 + 1)" }.joined(separator: ", ")
+            conditions.append("(\(names)) \(comparison) (\(marks))")
+            values += bound
+        }
+        // The last row read is the narrower bound, where there is one.
+        require(scan.isReverse ? scan.lower : scan.past ?? scan.lower, scan.isReverse || scan.past == nil ? ">=" : ">")
+        require(scan.isReverse ? scan.past ?? scan.upper : scan.upper, scan.isReverse && scan.past != nil ? "<" : "<=")
+        let names = table.columns.map(\.name)
+        let filter = conditions.isEmpty ? "" : " WHERE " + conditions.joined(separator: " AND ")
+        let order = names.map { scan.isReverse ? $0 + " DESC" : $0 }.joined(separator: ", ")
+        values.append(.int(scan.limit))
+        return Query(
+            "SELECT \((names + (table.hasValue ? ["document"] : [])).joined(separator: ", ")) FROM \(table.name)\(filter) ORDER BY \(order)"
+                + " LIMIT $\(values.count)", values)
+    }
+
+    /// - Returns: nil for a row that is written with another.
+    static func put(_ key: [UInt8], _ value: [UInt8], in family: OrderedStore.Family) throws(RegistryError) -> Query? {
+        let table = try Table.of(key, in: family)
+        if case .index = table.content { return nil }
+        var names = table.columns.map(\.name)
+        var values = try whole(key, of: table)
+        if table.hasValue {
+            names.append("document")
+            values.append(.bytes(value))
+        }
+        if case .row = table.content {
+            for shown in try ShownColumns.of(try Keyspace(key), value) {
+                names.append(shown.name)
+                values.append(shown.value)
+            }
+        }
+        let marks = values.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
+        let updates = names.dropFirst(table.columns.count).map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
+        let keys = table.columns.map(\.name).joined(separator: ", ")
+        let resolution = updates.isEmpty ? "NOTHING" : "UPDATE SET \(updates)"
+        return Query(
+            "INSERT INTO \(table.name) (\(names.joined(separator: ", "))) VALUES (\(marks)) ON CONFLICT (\(keys)) DO \(resolution)", values)
+    }
+
+    static func delete(_ key: [UInt8], in family: OrderedStore.Family) throws(RegistryError) -> Query? {
+        let table = try Table.of(key, in: family)
+        if case .index = table.content { return nil }
+        return Query("DELETE FROM \(table.name) WHERE \(isKey(table))", try whole(key, of: table))
+    }
+
+    /// - Throws: `internal` unless the range begins and ends between parts of keys.
+    static func deleteRange(_ range: Overlay.Range) throws(RegistryError) -> Query? {
+        let table = try Table.of(range.from, in: range.family)
+        if case .index = table.content { return nil }
+        let (lower, upper) = (try KeyColumns(range.from, of: table).values, try KeyColumns(range.upTo, of: table, isUpper: true).values)
+        let names = table.columns.prefix(1).map(\.name).joined()
+        guard let from = lower.first, let upTo = upper.first, lower.count == 1, upper.count == 1 else {
+            throw RegistryError(.internal, subject: .store, reason: "a range of rows cannot be deleted", cause: table.name)
+        }
+        return Query("DELETE FROM \(table.name) WHERE \(names) >= $1 AND \(names) < $2", [from, upTo])
+    }
+
+    private static func isKey(_ table: Table) -> String {
+        table.columns.enumerated().map { "\($0.element.name) = $\($0.offset + 1)" }.joined(separator: " AND ")
+    }
+
+    private static func whole(_ key: [UInt8], of table: Table) throws(RegistryError) -> [Value] {
+        let columns = try KeyColumns(key, of: table)
+        guard columns.isWhole else { throw BinaryReader.damaged }
+        return columns.values
+    }
+}
+
+extension Table {
+    var hasValue: Bool {
+        switch content {
+        case .row, .bytes: true
+        case .nothing, .index: false
+        }
+    }
+}
