@@ -79,8 +79,7 @@ enum Running {
         options.signingKeys = keys
         let registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
-            frontends: BuiltIn.frontends,
-            workers: workers, sealer: sealer, options: options, world: world, log: log)
+            frontends: BuiltIn.frontends, workers: workers, sealer: sealer, options: options, world: world, log: log)
         let counters = StorageCounters(catalog: catalog)
         try await counters.load()
         publish(metrics, store: store, blobs: blobs, counters: counters)

@@ -105,7 +105,7 @@ extension Access {
         !caller.mustChangePassword && reach(of: caller, .read, on: repository, about: subject, scope: .readArtifacts) != nil
     }
 
-    /// Who lists names. A registry token for the catalogue names what the credential behind it may read; every other what the token is good for itself.
+    /// Who lists names. A registry token for the catalogue names what the credential behind it may read; any other what it is good for itself.
     public func lister(_ caller: Caller) -> Caller {
         guard caller.registryScopes?.contains(.catalogue) == true else { return caller }
         var lister = caller

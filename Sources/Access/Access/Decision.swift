@@ -67,8 +67,8 @@ extension Access {
         try keep(decision, in: decisions)
     }
 
-    /// What the audit log calls who said that they are somebody: an account's name as it was made with; else a mark that is the same for the same text
-    /// until the server starts anew, and tells nothing of it. People type passwords into the wrong field.
+    /// What the audit log calls who said that they are somebody: an account's name as it was made with; else a mark that is the same for the same
+    /// text until the server starts anew, and tells nothing of it. People type passwords into the wrong field.
     func auditName(of claimed: String?) async -> String? {
         guard let claimed else { return nil }
         if (try? Access.check(username: claimed)) != nil, let row = try? await userRow(named: claimed) { return row.user.username }
