@@ -97,7 +97,8 @@ import Testing
                 let about = target.hasPrefix("/v2") ? About.name : .whole
                 for key in keys {
                     let visibility = key.hasSuffix("secret") ? Visibility.secret : .open
-                    let mayBeNamed = Rules.verdict(principal.rule, Question(need: need, visibility: visibility, surface: .other, about: about)) == .served
+                    let question = Question(need: need, visibility: visibility, surface: .other, about: about)
+                    let mayBeNamed = Rules.verdict(principal.rule, question) == .served
                     #expect(text.contains("\"\(key)") == mayBeNamed, "\(target) by \(principal): \(key)")
                 }
                 if Rules.verdict(principal.rule, Question(need: need, visibility: .secret, surface: .other, about: about)) != .served {
