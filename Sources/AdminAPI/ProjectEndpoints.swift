@@ -1,4 +1,5 @@
 import Access
+import Catalog
 import Core
 import FrontendKit
 import HTTPTypes
@@ -9,26 +10,27 @@ enum ProjectEndpoints {
     static let table: [Endpoint] = [
         .json(.get, "/api/v1/projects", "projects_list", "projects", .admin) {
             (call, _: Nothing) throws(RegistryError) -> ProjectListResponse in
-            ProjectListResponse(items: try await call.access.projects().map(ProjectResponse.init))
+            let quotas = try await call.access.quotas()
+            return ProjectListResponse(items: try await call.access.projects().map { ProjectResponse($0, quotas[$0.id]) })
         },
         .json(.post, "/api/v1/projects", "projects_create", "projects", .admin, scope: .writeRepositories) {
             (call, request: CreateProjectRequest) throws(RegistryError) -> ProjectResponse in
-            try refuseQuota(request.quota_bytes)
-            return ProjectResponse(
+            try await describe(
                 try await call.access.createProject(
-                    key: request.key, name: request.name, description: request.description, by: call.caller.actor,
-                    requestID: call.head.requestID))
+                    key: request.key, name: request.name, description: request.description, quotaBytes: request.quota_bytes,
+                    by: call.caller.actor, requestID: call.head.requestID), call)
         },
         .json(.get, "/api/v1/projects/{id}", "projects_get", "projects", .admin) {
             (call, _: Nothing) throws(RegistryError) -> ProjectResponse in
-            ProjectResponse(try await project(call))
+            try await describe(try await project(call), call)
         },
         .json(.put, "/api/v1/projects/{id}", "projects_update", "projects", .admin, scope: .writeRepositories) {
             (call, request: UpdateProjectRequest) throws(RegistryError) -> ProjectResponse in
-            try refuseQuota(request.quota_bytes)
-            return ProjectResponse(
+            try await describe(
                 try await call.access.updateProject(
-                    try call.id(), name: request.name, description: request.description, by: call.caller.actor, requestID: call.head.requestID))
+                    try call.id(), name: request.name, description: request.description,
+                    quotaBytes: request.quota_bytes.map { $0 < 0 ? nil : $0 }, by: call.caller.actor,
+                    requestID: call.head.requestID), call)
         },
         .json(.delete, "/api/v1/projects/{id}", "projects_delete", "projects", .admin) {
             (call, _: Nothing) throws(RegistryError) -> Nothing in
@@ -71,10 +73,8 @@ enum ProjectEndpoints {
         return project
     }
 
-    private static func refuseQuota(_ quota: Int64?) throws(RegistryError) {
-        guard quota == nil else {
-            throw RegistryError(.invalid, subject: .field("quota_bytes"), reason: "this version has quotas of repositories, and none of projects")
-        }
+    private static func describe(_ project: Project, _ call: Call) async throws(RegistryError) -> ProjectResponse {
+        ProjectResponse(project, try await call.access.quota(of: project.id))
     }
 }
 
@@ -85,17 +85,23 @@ struct CreateProjectRequest: Codable, Sendable {
 }
 struct UpdateProjectRequest: Codable, Sendable {
     let name, description: String?
+    /// A negative one lifts it.
     let quota_bytes: Int64?
 }
 struct ProjectResponse: Codable, Sendable {
     let id, key, name: String
     let description: String?
+    let quota_bytes: Int64?
+    /// Ours: what counts towards the quota, where there is one.
+    let quota_used_bytes: Int64?
     let created_at, updated_at: String
-    init(_ project: Project) {
+    init(_ project: Project, _ quota: ProjectQuota?) {
         id = project.id.description
         key = project.key
         name = project.name
         description = project.description
+        quota_bytes = quota?.bytes
+        quota_used_bytes = quota?.used
         created_at = project.created.description
         updated_at = project.updated.description
     }

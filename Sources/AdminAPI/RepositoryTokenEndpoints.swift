@@ -11,9 +11,11 @@ enum RepositoryTokenEndpoints {
         .json(.get, "/api/v1/repositories/{key}/tokens", "list_repo_tokens", "repositories", .optional) {
             (call, _: Nothing) throws(RegistryError) -> RepoTokenListResponse in
             let repository = try await administered(call)
-            var items: [RepoTokenResponse] = []
-            for token in try await call.access.tokens(for: repository.id) { items.append(try await describe(token, call)) }
-            return RepoTokenListResponse(items: items)
+            let tokens = try await call.access.tokens(for: repository.id)
+            var names: [EntityID: String] = [:]
+            for account in Set(tokens.map(\.account)) { names[account] = try await call.access.user(account)?.username }
+            let now = call.registry.world.now()
+            return RepoTokenListResponse(items: tokens.map { RepoTokenResponse($0, creator: names[$0.account], now) })
         },
         .json(.post, "/api/v1/repositories/{key}/tokens", "create_repo_token", "repositories", .optional) {
             (call, request: CreateRepoTokenRequest) throws(RegistryError) -> CreateRepoTokenResponse in

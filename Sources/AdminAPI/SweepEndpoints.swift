@@ -15,7 +15,7 @@ enum SweepEndpoints {
                 guard seconds >= 0 else { throw RegistryError(.invalid, subject: .field("grace_seconds"), reason: "grace_seconds is not negative") }
                 options.graceSeconds = seconds
             }
-            return StorageGcResult(try await call.registry.sweeper.sweep(options))
+            return StorageGcResult(try await call.registry.sweep(options))
         },
         .json(.get, "/api/v1/admin/sweep", "get_sweep", "admin", .admin) { (call, _: Nothing) throws(RegistryError) -> SweepStatus in
             let sweeper = call.registry.sweeper

@@ -56,10 +56,7 @@ enum TOTPEndpoints {
                 let words = TOTPPolicy.allCases.map(\.rawValue).joined(separator: ", ")
                 throw RegistryError(.invalid, subject: .field("policy"), reason: "the policy is one of \(words)")
             }
-            guard wanted == call.access.options.totpPolicy else {
-                throw RegistryError(
-                    .conflict, subject: .field("policy"), reason: "the policy is a setting of the server: totp_policy in its configuration")
-            }
+            try await call.access.setTOTPPolicy(wanted, by: call.caller.actor, requestID: call.head.requestID)
             return try await policy(call)
         },
     ]
@@ -67,9 +64,10 @@ enum TOTPEndpoints {
     private static func policy(_ call: Call) async throws(RegistryError) -> TotpPolicyResponse {
         let users = try await UserEndpoints.all(call).filter(\.isActive)
         let admins = users.filter(\.isAdmin)
+        let isConfigured = call.access.options.totpPolicy != nil
         return TotpPolicyResponse(
-            policy: call.access.options.totpPolicy.rawValue, source: "environment", editable: false, local_admins: Int64(admins.count),
-            local_admins_with_totp: Int64(admins.count(where: \.hasTOTP)), local_users: Int64(users.count),
+            policy: try await call.access.totpPolicy().rawValue, source: isConfigured ? "environment" : "database", editable: !isConfigured,
+            local_admins: Int64(admins.count), local_admins_with_totp: Int64(admins.count(where: \.hasTOTP)), local_users: Int64(users.count),
             local_users_with_totp: Int64(users.count(where: \.hasTOTP)),
             caller_totp_enabled: try await AuthEndpoints.currentUser(call).hasTOTP)
     }

@@ -169,8 +169,14 @@ public protocol StagedBytes: AnyObject, Sendable {
     func didCommit()
     /// The bytes, for looking into them before the commit.
     func content() throws(RegistryError) -> BlobContent
+    /// The store had the blob, so `location` was nil, and its row was gone when a change was to name it: the bytes get a place and a row anew.
+    /// - Returns: false where that cannot be; the change fails then.
+    func placeAgain() async throws(RegistryError) -> Bool
 }
 
 extension StagedBytes {
+    /// Where who holds staged bytes also holds their row, it is never gone.
+    public func placeAgain() async throws(RegistryError) -> Bool { false }
+
     public func digest(_ algorithm: DigestAlgorithm) -> Digest? { digests.first { $0.algorithm == algorithm } }
 }

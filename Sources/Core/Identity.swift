@@ -11,6 +11,12 @@ public struct EntityID: Sendable, Hashable, Comparable, CustomStringConvertible 
     /// When it was made.
     public var time: Timestamp { Timestamp(milliseconds: Int64(high >> 16)) }
 
+    /// The same, made by this node of several; 0 changes nothing.
+    public func made(by node: UInt16) -> EntityID { node == 0 ? self : EntityID(high: high, low: low & ~0xFFFF | UInt64(node)) }
+
+    /// Of what was `made(by:)` one, the node; of others, chance.
+    public var node: UInt16 { UInt16(truncatingIfNeeded: low) }
+
     public init(at time: Timestamp, random: (UInt64, UInt64)) {
         let milliseconds = UInt64(clamping: time.milliseconds) & 0xFFFF_FFFF_FFFF
         high = milliseconds << 16 | 0x7000 | (random.0 & 0x0FFF)

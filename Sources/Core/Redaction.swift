@@ -6,12 +6,18 @@ public enum Redaction {
     private static let targetMax = 2048
     private static let tokenMin = 40
     private static let tokenPrefixes = ["granary_", "eyJ"]
+    /// What npm's login puts before a name, which may be a password typed into the wrong field.
+    private static let loginPrefix = "org.couchdb.user"
 
-    /// The target with tokens in its path (`npm logout`) and the values of secret parameters struck out, and bounded.
+    /// The target with tokens in its path (`npm logout`), names that are logged in with there (`npm login`) and the values of secret parameters
+    /// struck out, and bounded.
     public static func target(_ target: String) -> String {
         if target.utf8.count <= targetMax, target.utf8.withContiguousStorageIfAvailable(isHarmless) ?? false { return target }
         let mark = target.firstIndex(of: "?") ?? target.endIndex
-        let path = target[..<mark].split(separator: "/", omittingEmptySubsequences: false).map { isToken($0) ? "***" : $0 }
+        let path = target[..<mark].split(separator: "/", omittingEmptySubsequences: false).map { segment -> Substring in
+            if segment.hasPrefix(loginPrefix) { return "\(loginPrefix):***" }
+            return isToken(segment) ? "***" : segment
+        }
         guard mark < target.endIndex else { return String(path.joined(separator: "/").prefix(targetMax)) }
         let query = target[target.index(after: mark)...].split(separator: "&", omittingEmptySubsequences: false).map { pair -> Substring in
             guard let equals = pair.firstIndex(of: "=") else { return pair }
@@ -24,8 +30,9 @@ public enum Redaction {
     /// No segment that begins as a token does, and no parameter that could be a secret: nearly all targets.
     private static func isHarmless(_ target: some Collection<UInt8>) -> Bool {
         let path = target.prefix { $0 != UInt8(ascii: "?") }
-        for segment in path.split(separator: UInt8(ascii: "/")) where segment.count >= tokenMin {
-            if tokenPrefixes.contains(where: { segment.starts(with: $0.utf8) }) { return false }
+        for segment in path.split(separator: UInt8(ascii: "/")) where segment.count >= loginPrefix.utf8.count {
+            if segment.starts(with: loginPrefix.utf8) { return false }
+            if segment.count >= tokenMin, tokenPrefixes.contains(where: { segment.starts(with: $0.utf8) }) { return false }
         }
         for pair in target[path.endIndex...].dropFirst().split(separator: UInt8(ascii: "&")) {
             let name = pair.prefix { $0 != UInt8(ascii: "=") }

@@ -37,5 +37,8 @@ public final class Stamps: @unchecked Sendable {
 
     public func holds(_ mark: Mark) -> Bool { unsafe counters[mark.index].load(ordering: .acquiring) == mark.value }
 
+    /// Whatever is remembered, nothing of it counts any more.
+    public func advanceAll() { for index in 0..<count { unsafe _ = counters[index].wrappingAdd(1, ordering: .releasing) } }
+
     public func advance(_ key: some Hashable) { unsafe _ = counters[index(of: key)].wrappingAdd(1, ordering: .releasing) }
 }

@@ -1,3 +1,5 @@
+import CThreads
+
 #if canImport(Glibc)
     import Glibc
 #endif
@@ -5,8 +7,6 @@
 /// A thread of our own, for work that blocks: fsync, the store's commits, parsing archives. The cooperative pool must never wait for a disk.
 public final class WorkerThread: Sendable {
     private static let stackBytes = 2 << 20
-    /// A tenth of what a thread gets that answers somebody, when both want the same core.
-    private static let backgroundNiceness: Int32 = 10
 
     private final class Start: Sendable {
         let name: String
@@ -16,11 +16,6 @@ public final class WorkerThread: Sendable {
             self.name = name
             self.isBackground = isBackground
             self.body = body
-        }
-
-        /// Of this thread alone, on Linux: setpriority(2), "C library/kernel differences". One that stays as it was works as well.
-        func stepBack() {
-            if isBackground { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, WorkerThread.backgroundNiceness) }
         }
 
         /// By /proc, since Swift's Glibc module hides `pthread_setname_np`. A thread without a name works as well.
@@ -50,7 +45,7 @@ public final class WorkerThread: Sendable {
                 guard let argument else { return nil }
                 let start = unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
                 start.takeName()
-                start.stepBack()
+                if start.isBackground { granary_give_way() }
                 start.body()
                 return nil
             }, start.toOpaque())

@@ -57,6 +57,10 @@ public struct Dispatcher: Responder {
     private func answer(_ head: RequestHead, _ body: Body) async -> Response {
         let segments = head.path.segments
         if let owner = mounted.first(where: { segments.starts(with: $0.prefix) }) {
+            if registry.access.setupRequired, segments.first == "api" {
+                // Another node may have been set up just now.
+                do throws(RegistryError) { try await registry.catchUp() } catch { return respond(toUnreadable: error) }
+            }
             if registry.access.setupRequired, let refusal = SetupLock.refusal(of: head, allowed: registry.options.setupCIDRs) { return refusal }
             return await owner.responder.respond(to: head, body: body)
         }
@@ -81,6 +85,12 @@ private struct Target {
         name = path.segments.first
         key = name.flatMap { RepositoryKey($0) }
         inRepository = mount.routes.find(path.dropping(1), head.method, of: key)
+    }
+
+    /// The upload session that the path names: a row's parameter of this name is one.
+    var upload: String? {
+        guard case .found(_, let match) = inRepository, !match["upload"].isEmpty else { return nil }
+        return match["upload"]
     }
 
     /// A row beside the repositories changes nothing but where it is put or deleted: POST asks for docker's token.
@@ -110,12 +120,15 @@ extension Subject {
 }
 
 extension Registry {
-    /// One request to a format: five stages in order.
+    /// One request to a format: five stages in order, once this node knows of everything acknowledged before.
     func respond(to head: RequestHead, body: Body, in mount: Mount) async -> Response {
         let frontend = mount.frontend
         let target = Target(of: head, in: mount)
         let context = errorContext(of: target)
         do throws(RegistryError) {
+            try await catchUp()
+            if let response = try await relayed(head, body, upload: target.upload) { return response }
+
             // Identity. A credential that is present but wrong is an error even where anonymous callers may read.
             let givesTokens = frontend.format.givesTokens
             let caller = try await access.authenticate(Credentials.from(head, authorizationOnly: givesTokens), for: Asked(head))

@@ -21,6 +21,7 @@ public final class DownloadCounter: Follower {
     /// Different assets counted between two flushes; beyond, downloads of further ones are not counted.
     private static let pendingMax = 100_000
     private static let batch = 500
+    private static let attemptsMax = 5
 
     private let catalog: any Catalog
     private let world: World
@@ -65,11 +66,19 @@ public final class DownloadCounter: Follower {
         }
         for start in stride(from: 0, to: taken.count, by: DownloadCounter.batch) {
             let counted = taken[start..<min(start + DownloadCounter.batch, taken.count)]
-            do throws(RegistryError) { try await add(counted) } catch {
+            do throws(RegistryError) { try await addInTurn(counted) } catch {
                 pending.withLock { pending in for (key, count) in taken[start...] { pending[key, default: 0] += count } }
                 throw error
             }
         }
+    }
+
+    /// Where several nodes count, each adds to what the others have added.
+    private func addInTurn(_ counted: ArraySlice<(key: Key, value: Int64)>) async throws(RegistryError) {
+        for _ in 1..<DownloadCounter.attemptsMax {
+            do throws(RegistryError) { return try await add(counted) } catch { guard error.code == .conflict else { throw error } }
+        }
+        try await add(counted)
     }
 
     private func add(_ counted: ArraySlice<(key: Key, value: Int64)>) async throws(RegistryError) {

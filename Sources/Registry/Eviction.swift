@@ -67,7 +67,7 @@ extension Registry {
                     lastFlush = world.now()
                     try await flushRecency()
                 }
-                try await tendCachesOnce()
+                try await leases.holding("caches") { [self] () async throws(RegistryError) in try await tendCachesOnce() }
             } catch {
                 log.error("caches are tended again in a minute", metadata: ["error": "\(error)"])
             }

@@ -1,28 +1,30 @@
 import BlobStore
 public import Catalog
 public import Core
-import Logging
+public import Logging
 import Synchronization
 
 extension Registry {
     /// Drives one follower until its task is cancelled.
     public func follow(_ follower: any Follower) async {
-        var position: Revision?
+        var place: FollowerPlace?
         while !Task.isCancelled {
             do throws(RegistryError) {
-                if position == nil { position = try await begin(follower) }
-                guard let at = position else { continue }
-                try await catalog.awaitChange(after: at)
+                if place == nil { place = try await begin(follower) }
+                guard var at = place else { continue }
+                try await catalog.awaitChange(after: at.position)
                 if Task.isCancelled { return }
-                let entries = try await catalog.log(after: at, limit: 1_000)
+                let entries = try await catalog.log(after: at.position, limit: 1_000)
                 guard let last = entries.last else { continue }
                 let parts = try await follower.take(entries)
-                try await save(follower, parts, at: last.revision)
-                position = last.revision
+                at.position = last.revision
+                try await save(follower, parts, &at)
+                place = at
             } catch {
                 if Task.isCancelled { return }
-                if error.code == .gone {
-                    position = nil
+                // Too far behind, or another node has taken these entries for all.
+                if error.code == .gone || error.code == .conflict {
+                    place = nil
                     continue
                 }
                 log.error("a follower of the log failed, it tries again", metadata: ["follower": "\(follower.name)", "error": "\(error)"])
@@ -31,15 +33,16 @@ extension Registry {
         }
     }
 
-    private func begin(_ follower: any Follower) async throws(RegistryError) -> Revision {
+    private func begin(_ follower: any Follower) async throws(RegistryError) -> FollowerPlace {
         let head = try await catalog.head()
-        guard follower.isDurable else { return head }
-        if let record = try await catalog.record(.cursor, id: follower.name) {
+        guard follower.isDurable else { return FollowerPlace(position: head, cursor: .zero) }
+        let record = try await catalog.record(.cursor, id: follower.name)
+        if let record {
             var reader = BinaryReader(record.value)
             let position = Revision(try reader.readUInt64())
             do throws(RegistryError) {
                 _ = try await catalog.log(after: position, limit: 1)
-                return position
+                return FollowerPlace(position: position, cursor: record.revision)
             } catch {
                 guard error.code == .gone else { throw error }
             }
@@ -47,27 +50,38 @@ extension Registry {
         do throws(RegistryError) {
             // New here, and the log still begins at its beginning: nothing needs to be guessed from facts.
             _ = try await catalog.log(after: .zero, limit: 1)
-            if try await catalog.record(.cursor, id: follower.name) == nil { return .zero }
+            if record == nil { return FollowerPlace(position: .zero, cursor: .zero) }
         } catch {
             guard error.code == .gone else { throw error }
         }
-        try await save(follower, try await follower.startOver(), at: head)
-        return head
+        var place = FollowerPlace(position: head, cursor: record?.revision ?? .zero)
+        try await save(follower, try await follower.startOver(), &place)
+        return place
     }
 
     /// The position is written with what the follower wrote, and not at all when it wrote nothing: its own commits would wake it for ever.
-    private func save(_ follower: any Follower, _ parts: [Change.Part], at revision: Revision) async throws(RegistryError) {
-        guard follower.isDurable, !parts.isEmpty else { return }
-        var writer = BinaryWriter()
-        writer.write(revision.number)
-        let cursor = Record(kind: .cursor, id: follower.name, value: writer.bytes)
-        try await catalog.apply(
-            Change(
-                actor: .system, at: world.now(), requestID: "follower \(follower.name)", parts: parts + [.putRecord(cursor, ifRevision: nil)],
-                isPatient: true))
+    /// - Throws: `conflict` when another node has moved the cursor: what these entries come to is in the catalog already, or will be.
+    private func save(_ follower: any Follower, _ parts: [Change.Part], _ place: inout FollowerPlace) async throws(RegistryError) {
+        guard !parts.isEmpty else { return }
+        var parts = parts
+        if follower.isDurable {
+            var writer = BinaryWriter()
+            writer.write(place.position.number)
+            parts.append(.putRecord(Record(kind: .cursor, id: follower.name, value: writer.bytes), ifRevision: place.cursor))
+        }
+        place.cursor = try await catalog.apply(
+            Change(actor: .system, at: world.now(), requestID: "follower \(follower.name)", parts: parts, isPatient: true))
     }
 
     public var viewFollower: any Follower { ViewFollower(views: views) }
+}
+
+/// How far a follower is.
+private struct FollowerPlace {
+    /// The last revision it has taken.
+    var position: Revision
+    /// Of the record that says so; zero before there is one.
+    var cursor: Revision
 }
 
 /// Drops rendered views as soon as what they were computed from has changed. Fingerprints make a stale page impossible; this gives its memory back.
@@ -124,6 +138,14 @@ public final class StorageCounters: Follower {
     public func load() async throws(RegistryError) {
         let kept = try await kept()
         totals.withLock { $0 = kept }
+    }
+
+    /// Again and again, where another node counts; until its task is cancelled.
+    public func reload(every pause: Duration, _ log: Logger) async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: pause)
+            do throws(RegistryError) { try await load() } catch { log.warning("totals are as they were", metadata: ["error": "\(error)"]) }
+        }
     }
 
     private func kept() async throws(RegistryError) -> Totals {

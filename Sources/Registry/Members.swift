@@ -92,11 +92,19 @@ extension Registry {
         return members.visible.filter { isLocal($0.repository) || asked.contains($0.repository.id) }
     }
 
-    /// What of a member's facts may count: of a scope over many packages, a remote's rows about names that local members own are left out.
+    /// What of a member's facts may count: of a scope over many packages, names that the right on the member does not cover are left out, and a
+    /// remote's rows about names that local members own.
     func allowed(_ facts: Facts, in scope: Scope, of member: Member, _ members: Members) async throws(RegistryError) -> Facts {
-        guard scope.package == nil, !isLocal(member.repository), !members.locals.isEmpty else { return facts }
+        let isOutranked = !isLocal(member.repository) && !members.locals.isEmpty
+        let limits = member.session.steps.filter(\.isLimited)
+        guard scope.package == nil, isOutranked || !limits.isEmpty else { return facts }
         var barred: Set<PackageName> = []
         for name in Set(facts.packages.map(\.name) + facts.versions.map(\.package) + facts.listed.map(\.package)) {
+            let isCovered = limits.allSatisfy { $0.covers(name.text) }
+            guard isCovered, isOutranked else {
+                if !isCovered { barred.insert(name) }
+                continue
+            }
             let owners = try await owners(of: name, in: members)
             if !mayAsk(member, about: name, ownedBy: owners, in: members) { barred.insert(name) }
         }

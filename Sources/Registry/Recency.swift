@@ -46,6 +46,8 @@ final class Recency: Sendable {
             let some = taken[start..<min(start + Recency.batch, taken.count)]
             var parts: [Change.Part] = []
             for (key, time) in some where try await catalog.asset(at: key.path, in: key.repository) != nil {
+                // Another node may have answered with it later.
+                if let known = try await catalog.record(.access, id: key.record), try Recency.time(of: known) >= time { continue }
                 parts.append(.putRecord(Recency.record(key, time), ifRevision: nil))
             }
             if !parts.isEmpty { try await catalog.apply(Change(actor: .system, at: now, requestID: "recency", parts: parts)) }

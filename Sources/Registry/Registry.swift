@@ -49,6 +49,10 @@ public final class Registry: Sendable {
         public var isDemonstration = false
         /// From where the first administrator sets the server up.
         public var setupCIDRs = ["127.0.0.0/8", "::1"].compactMap { CIDR($0) }
+        /// The nodes that share the catalog; nil for one alone.
+        public var nodes: Nodes?
+        /// How long requests waited to know of the changes of other nodes.
+        public var freshnessSeconds: Histogram?
         /// The keys behind it, for who rotates them.
         public var signingKeys: SigningKeys?
         public init(baseURL: BaseURL) { self.baseURL = baseURL }
@@ -75,6 +79,10 @@ public final class Registry: Sendable {
     let absences = Absences()
     let learnedFacts: LearnedFactsCache
     let recency: Recency
+    /// What one node does for all.
+    public let leases: Leases
+    /// nil where no other node changes the catalog.
+    let newest: CatchUp?
     let eviction = EvictionState()
     /// Files served since the server started, by asset; `flushDownloads` brings them to the catalog.
     public let downloads: DownloadCounter
@@ -106,6 +114,15 @@ public final class Registry: Sendable {
             workers: workers, world: world, log: log)
         learnedFacts = LearnedFactsCache(bytesMax: options.learnedFactsCacheBytes)
         recency = Recency(catalog: catalog)
+        leases = Leases(catalog: catalog, node: options.nodes?.number ?? 0, world: world)
+        newest =
+            catalog.isShared
+            ? CatchUp(catalog: catalog, access: access, waits: options.freshnessSeconds, world: world) { [views, upstreamTokens] touched in
+                // Its settings, which say who we are to its upstream.
+                guard case .repository(let id) = touched else { return }
+                views.forget(id, package: nil)
+                upstreamTokens.forget(id)
+            } : nil
         downloads = DownloadCounter(catalog: catalog, world: world)
         scrub = options.scrub
         sweeper = Sweeper(catalog: catalog, blobs: blobs, options: options.sweep, world: world, log: log)

@@ -28,7 +28,7 @@ extension Registry {
         _ asset: Asset, _ authorized: Authorized, fields: HTTPFields, isPointer: Bool, head: RequestHead
     ) async throws(RegistryError) -> Response {
         try await gate(asset.blob, as: asset.path)
-        if let elsewhere = presigned(asset, authorized, head: head) { return elsewhere }
+        if let elsewhere = try await presigned(asset, authorized, head: head) { return elsewhere }
         if head.method == .head, let length = try await blobs.lengthAlone(of: asset.blob) {
             return fileResponse(asset, length, authorized, fields: fields, isPointer: isPointer, head: head)
         }
@@ -40,10 +40,10 @@ extension Registry {
 
     /// To the object store that has the bytes, for a blob that the disk does not have: past every question of who may read it. What is given is
     /// one object, for a minute, as a download.
-    private func presigned(_ asset: Asset, _ authorized: Authorized, head: RequestHead) -> Response? {
+    private func presigned(_ asset: Asset, _ authorized: Authorized, head: RequestHead) async throws(RegistryError) -> Response? {
         let name = Percent.encode(asset.path.text.split(separator: "/").last ?? "blob", in: .strict)
         guard let seconds = options.presignedSeconds, head.method == .get,
-            let url = blobs.tierURL(
+            let url = try await blobs.tierURL(
                 of: asset.blob, expiresSeconds: seconds, disposition: "attachment; filename=\"\(name)\"", contentType: asset.contentType)
         else { return nil }
         note(asset.path, in: authorized.repository, isDownload: true)

@@ -232,12 +232,17 @@ extension Registry {
             throw RegistryError(.tooLarge, subject: .request, reason: "an upload may have at most \(options.uploadBytesMax) bytes")
         }
         if let length, isLocal(repository) { try await makeRoom(for: length, in: repository) }
-        guard let quota = repository.quotaBytes, let length else { return }
-        let used = try await catalog.usage(of: repository.id).bytes
-        guard length <= quota - min(used, quota) else {
-            throw RegistryError(
-                .noSpace, subject: .repository(repository.key.text),
-                reason: "\(repository.key) has a quota of \(quota) bytes, of which \(used) are used")
+        guard let length else { return }
+        func refuse(_ owner: String, _ quota: Int64, _ used: Int64) -> RegistryError {
+            RegistryError(
+                .noSpace, subject: .repository(repository.key.text), reason: "\(owner) has a quota of \(quota) bytes, of which \(used) are used")
+        }
+        if let quota = repository.quotaBytes {
+            let used = try await catalog.usage(of: repository.id).bytes
+            guard length <= quota - min(used, quota) else { throw refuse(repository.key.text, quota, used) }
+        }
+        if let project = repository.project, let quota = try await catalog.quota(of: project), !quota.fits(length) {
+            throw refuse("the project of \(repository.key)", quota.bytes, quota.used)
         }
     }
 }

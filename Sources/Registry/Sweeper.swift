@@ -81,9 +81,21 @@ public final class Sweeper: Sendable {
         }
     }
 
-    /// One sweep. Cancelling the task ends it after the step it is at.
+    /// One sweep of what this node has: of all, or of its cache where nodes share a bucket. Cancelling the task ends it after the step it is at.
     /// - Throws: `conflict` while another is running.
     public func sweep(_ options: SweepOptions) async throws(RegistryError) -> SweepReport {
+        try await run(options) { run, tally async throws(RegistryError) in try await run.perform(&tally) }
+    }
+
+    /// One round over what nodes share: the rows of the database, the objects of the bucket. Whoever calls it has the lease for it.
+    /// - Throws: as `sweep`.
+    public func sweepShared(_ options: SweepOptions) async throws(RegistryError) -> SweepReport {
+        try await run(options) { run, tally async throws(RegistryError) in try await run.performShared(&tally) }
+    }
+
+    private func run(
+        _ options: SweepOptions, _ work: (SweepRun, inout SweepTally) async throws(RegistryError) -> Void
+    ) async throws(RegistryError) -> SweepReport {
         let isFirst = state.withLock { state in
             guard !state.isRunning, state.holds == 0 else { return false }
             state.isRunning = true
@@ -96,7 +108,7 @@ public final class Sweeper: Sendable {
         let started = world.now()
         let run = SweepRun(sweeper: self, options: options)
         var tally = SweepTally()
-        do throws(RegistryError) { try await run.perform(&tally) } catch {
+        do throws(RegistryError) { try await work(run, &tally) } catch {
             // What was done before the failure counts.
             keep(report(started, options, tally, isComplete: false))
             throw error
@@ -172,6 +184,7 @@ public final class Sweeper: Sendable {
         private var world: World { sweeper.world }
 
         func perform(_ tally: inout SweepTally) async throws(RegistryError) {
+            if blobs.isShared { return try await performOnCache(&tally) }
             if !options.isDryRun { try await sweeper.purgeTrash() }
             // Before anything is counted: a segment sealed later may yet get rows.
             let sealed = try await blobs.sealedSegments()
@@ -182,21 +195,63 @@ public final class Sweeper: Sendable {
             try await sweepSegments(sealed, &tally, liveness)
         }
 
+        /// What lives, the database says; here is what nobody asks for any more, and space that it left.
+        private func performOnCache(_ tally: inout SweepTally) async throws(RegistryError) {
+            let sealed = try await blobs.sealedSegments()
+            tally += try await blobs.sweepCache(dryRun: options.isDryRun)
+            for shard in try await blobs.shards() where !Task.isCancelled {
+                tally += try await blobs.removeOrphans(in: shard, dryRun: options.isDryRun) { ids in ids }
+            }
+            try await sweepSegments(sealed, &tally, try await blobs.segmentLiveness())
+        }
+
+        func performShared(_ tally: inout SweepTally) async throws(RegistryError) {
+            guard blobs.isShared else {
+                throw RegistryError(.unsupported, subject: .store, reason: "this store shares no bucket with others")
+            }
+            if !options.isDryRun { try await sweeper.purgeTrash() }
+            try await walk { after async throws(RegistryError) in
+                let page = try await blobs.sharedRows(after: after, limit: Sweeper.pageBlobs)
+                tally.blobs += Int64(page.rows.count + page.damaged.count)
+                tally.damagedBlobs += Int64(page.damaged.count)
+                let due = try await due(among: page.rows.map(\.blob), &tally)
+                try await forget(page.rows.filter { due.contains($0.blob) }, &tally)
+                return page.last
+            }
+            if !Task.isCancelled { tally += try await blobs.sweepObjects(compaction) }
+        }
+
+        private var compaction: CompactionOptions {
+            var compaction = CompactionOptions()
+            compaction.livePercentMin = options.livePercentMin
+            compaction.bytesPerSecondMax = options.bytesPerSecondMax
+            compaction.isDryRun = options.isDryRun
+            return compaction
+        }
+
         // MARK: Blobs
 
         private func sweepBlobs(_ tally: inout SweepTally, _ liveness: inout SegmentLiveness) async throws(RegistryError) {
+            try await walk { after async throws(RegistryError) in
+                let page = try await blobs.storedBlobs(after: after, limit: Sweeper.pageBlobs)
+                tally.blobs += Int64(page.blobs.count + page.damaged.count)
+                tally.damagedBlobs += Int64(page.damaged.count)
+                let due = try await due(among: page.blobs.map(\.id), &tally)
+                for blob in page.blobs where !due.contains(blob.id) { liveness.count(blob) }
+                try await remove(page.blobs.filter { due.contains($0.id) }, &tally)
+                return page.last
+            }
+        }
+
+        /// From where an interrupted sweep was, page by page.
+        /// - Parameter sweepPage: is told after which blob it begins, and tells the last one it looked at, nil at the end.
+        private func walk(_ sweepPage: (BlobID?) async throws(RegistryError) -> BlobID?) async throws(RegistryError) {
             var last = options.isDryRun ? nil : try await sweeper.place()
             var isNoted = last != nil
             var pages = 0
             repeat {
                 let begin = last
-                let page = try await blobs.storedBlobs(after: last, limit: Sweeper.pageBlobs)
-                last = page.last
-                tally.blobs += Int64(page.blobs.count + page.damaged.count)
-                tally.damagedBlobs += Int64(page.damaged.count)
-                let dead = try await dead(in: page.blobs, &tally)
-                for blob in page.blobs where !dead.contains(blob) { liveness.count(blob) }
-                try await remove(page.blobs.filter(dead.contains), &tally)
+                last = try await sweepPage(last)
                 pages += 1
                 // What an interruption left of this page is the next sweep's.
                 if Task.isCancelled {
@@ -212,8 +267,8 @@ public final class Sweeper: Sendable {
         }
 
         /// The blobs whose time of grace is over, as far as the walk can tell.
-        private func dead(in page: [StoredBlob], _ tally: inout SweepTally) async throws(RegistryError) -> Set<StoredBlob> {
-            let unpinned = try await catalog.unpinned(among: page.map(\.id))
+        private func due(among blobs: [BlobID], _ tally: inout SweepTally) async throws(RegistryError) -> Set<BlobID> {
+            let unpinned = try await catalog.unpinned(among: blobs)
             guard !unpinned.isEmpty else { return [] }
             let now = world.now()
             // What was noted by a clock that was ahead would wait until that time has come.
@@ -222,7 +277,26 @@ public final class Sweeper: Sendable {
             let before = now.adding(seconds: -options.graceSeconds)
             let due = Set(unpinned.filter { min($0.since ?? now, now) <= before }.map(\.blob))
             tally.waitingBlobs += Int64(unpinned.count - due.count)
-            return Set(page.filter { due.contains($0.id) })
+            return due
+        }
+
+        /// Rows of the database. What they named in the bucket goes when no row names its object.
+        private func forget(_ dead: [(blob: BlobID, length: Int64)], _ tally: inout SweepTally) async throws(RegistryError) {
+            let blobs = blobs
+            for start in stride(from: 0, to: dead.count, by: Sweeper.stepBlobs) where !Task.isCancelled {
+                let step = dead[start..<min(start + Sweeper.stepBlobs, dead.count)]
+                var forgotten = Set(step.map(\.blob))
+                let began = world.monotonicNanoseconds()
+                if !options.isDryRun {
+                    let before = world.now().adding(seconds: -options.graceSeconds)
+                    forgotten = Set(try await catalog.forget(step.map(\.blob), unpinnedBefore: before) { !blobs.isLeased($0) })
+                }
+                for blob in step where forgotten.contains(blob.blob) {
+                    tally.removedBlobs += 1
+                    tally.removedBytes += blob.length
+                }
+                try? await Task.sleep(nanoseconds: min(world.monotonicNanoseconds() &- began, 100_000_000))
+            }
         }
 
         private func remove(_ dead: [StoredBlob], _ tally: inout SweepTally) async throws(RegistryError) {
@@ -260,12 +334,10 @@ public final class Sweeper: Sendable {
 
         private func sweepSegments(_ sealed: [UInt64], _ tally: inout SweepTally, _ walked: SegmentLiveness) async throws(RegistryError) {
             if Task.isCancelled { return }
-            var compaction = CompactionOptions()
-            compaction.livePercentMin = options.livePercentMin
-            compaction.bytesPerSecondMax = options.bytesPerSecondMax
-            compaction.isDryRun = options.isDryRun
             // A dry run has deleted nothing: it counts what its walk would leave.
-            let liveness = options.isDryRun ? try await blobs.withChunks(walked) : try await blobs.segmentLiveness()
+            let isWalked = options.isDryRun && !blobs.isShared
+            let liveness = isWalked ? try await blobs.withChunks(walked) : try await blobs.segmentLiveness()
+            try await blobs.retireWastefulSegments(liveness, compaction)
             for segment in sealed where !Task.isCancelled { tally += try await blobs.sweepSegment(segment, liveness, compaction) }
             tally += try await blobs.sweepTier(sealed, liveness, dryRun: options.isDryRun)
         }

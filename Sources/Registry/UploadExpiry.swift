@@ -24,7 +24,10 @@ extension Registry {
             let page = try await catalog.records(.upload, after: last, limit: 256)
             var parts: [Change.Part] = []
             for record in page {
-                guard let id = EntityID(record.id), id.time.adding(seconds: 2 * options.uploadLifetimeSeconds) < now else { continue }
+                guard let id = EntityID(record.id) else { continue }
+                // Whether it lives only its node knows; of one that is gone for long it does not.
+                let isMine = options.nodes.map { $0.number == id.node } ?? true
+                guard id.time.adding(seconds: (isMine ? 2 : 30) * options.uploadLifetimeSeconds) < now else { continue }
                 if try await blobs.upload(id) == nil { parts.append(.deleteRecord(.upload, id: record.id)) }
             }
             if !parts.isEmpty { try await catalog.apply(Change(actor: .system, at: now, requestID: "expire uploads", parts: parts)) }

@@ -40,7 +40,7 @@ public final class HTTPServer: Sendable {
         let bootstrap = ServerBootstrap(group: threads)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-            .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.tcpOption(UnsentLimit.option), value: UnsentLimit.bytesMax)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
@@ -180,19 +180,20 @@ public final class HTTPServer: Sendable {
         stream.targetWindowSize = ServerContext.receiveBytesMax
         stream.outboundBufferSizeHighWatermark = 64 << 10
         stream.outboundBufferSizeLowWatermark = 32 << 10
-        var care = NIOHTTP2ServerConnectionManagementHandler.Configuration.defaults
-        care.maxIdleTime = .nanoseconds(Int64(shared.options.idleSeconds * 1e9))
-        care.maxGraceTime = .nanoseconds(Int64(shared.options.gracefulSeconds * 1e9))
-        let manager = NIOHTTP2ServerConnectionManagementHandler(eventLoop: channel.eventLoop, configuration: care)
+        let manager = NIOHTTP2ServerConnectionManagementHandler(
+            eventLoop: channel.eventLoop,
+            configuration: .init(
+                maxIdleTime: nil, maxAge: nil, maxGraceTime: .nanoseconds(Int64(shared.options.gracefulSeconds * 1e9)), keepalive: nil))
+        let end = StreamsEnd(shared)
         let handler = NIOHTTP2Handler(
             mode: .server, eventLoop: channel.eventLoop, connectionConfiguration: connection, streamConfiguration: stream,
-            streamDelegate: manager.http2StreamDelegate
+            streamDelegate: end.delegate(beside: manager, on: channel.eventLoop)
         ) { stream in
             stream.eventLoop.makeCompletedFuture {
                 try stream.pipeline.syncOperations.addHandlers([HTTP2FramePayloadToHTTP1ServerCodec(), Conversation(shared, over: .stream)])
             }
         }
-        try channel.pipeline.syncOperations.addHandlers([handler, manager])
+        try channel.pipeline.syncOperations.addHandlers([end, handler, manager])
     }
 
     private static func tlsContext(_ options: TLSOptions?) throws(RegistryError) -> NIOSSLContext? {

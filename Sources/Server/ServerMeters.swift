@@ -12,6 +12,7 @@ final class ServerMeters: Sendable {
     let bytesIn: Counter
     let bytesOut: Counter
     let connectionsRefused: Counter
+    let connectionsBroken: Counter
     private let connections = Atomic<Int>(0)
     private let inFlight = Atomic<Int>(0)
     private let tasks = Atomic<Int>(0)
@@ -32,6 +33,9 @@ final class ServerMeters: Sendable {
         bytesOut = metrics.counter("granary_http_sent_bytes_total", help: "Bytes of response bodies handed to the network.")
         connectionsRefused = metrics.counter(
             "granary_http_connections_refused_total", help: "Connections closed at once because there were too many.")
+        connectionsBroken = metrics.counter(
+            "granary_http_connections_broken_total",
+            help: "Connections of HTTP/2 ended because the client broke the protocol, or sent too much of what is cheap to send.")
         metrics.gauge("granary_http_connections", help: "Open connections.") { [self] in Double(openConnections) }
         metrics.gauge("granary_http_requests_in_flight", help: "Requests being received or answered.") { [self] in
             Double(inFlight.load(ordering: .relaxed))

@@ -4,9 +4,10 @@ import Core
 import Glibc
 import Logging
 import OrderedStore
+import PostgresCatalog
 import RocksCatalog
 
-/// The audit log of a stopped server's data directory, or an export of a running one's.
+/// The audit log of a stopped server's data directory, of the database of several nodes, or an export of a running one's.
 struct AuditCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "audit", abstract: "Export the audit log, or show that nothing in it was changed, removed or added.",
@@ -16,8 +17,9 @@ struct AuditCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Check every record and the chain of their hashes.",
             discussion: """
-                Without a FILE the data directory's own log is checked, which is refused while a server has it (exit code 75); of a running server \
-                check what GET /api/v1/admin/audit/export gives. Records that were cut off at the end can only be missed by who knows that they were \
+                Without a FILE the data directory's own log is checked, which is refused while a server has it (exit code 75), or with \
+                database_url that of the database, whoever runs on it; of a running server check what GET /api/v1/admin/audit/export gives. \
+                Records that were cut off at the end can only be missed by who knows that they were \
                 there: --expect takes what GET /api/v1/admin/audit/head, an earlier check or the server's log said. \
                 Exit codes: 0 whole; 3 changed or cut; 66 there is no store.
                 """)
@@ -38,9 +40,9 @@ struct AuditCommand: AsyncParsableCommand {
                 if let file {
                     report = try Verify.check(file, expecting: expected)
                 } else {
-                    let store = try AuditCommand.open(configuration.data)
-                    defer { store.close() }
-                    report = try AuditTrail.verify(store, expecting: expected)
+                    let source = try Source(configuration)
+                    defer { source.close() }
+                    report = try await source.look { [expected] rows throws(RegistryError) in try AuditTrail.verify(rows, expecting: expected) }
                 }
                 print("records: \(report.records)\nafter: \(report.first)\nhead: \(report.last)")
             }
@@ -73,11 +75,14 @@ struct AuditCommand: AsyncParsableCommand {
             let configuration = try settings.load()
             LoggingSystem.bootstrap { label in JSONLines(label: label, level: .error) }
             try await Exit.saying { () async throws(RegistryError) in
-                let store = try AuditCommand.open(configuration.data)
-                defer { store.close() }
+                let source = try Source(configuration)
+                defer { source.close() }
                 var next = after
                 repeat {
-                    let (lines, end) = try AuditTrail.export(store, after: next, limit: 5_000)
+                    // Who reads slowly holds no transaction open.
+                    let (lines, end) = try await source.look { [next] rows throws(RegistryError) in
+                        try AuditTrail.export(rows, after: next, limit: 5_000)
+                    }
                     print(String(decoding: lines, as: UTF8.self), terminator: "")
                     next = end
                 } while next != nil
@@ -85,9 +90,30 @@ struct AuditCommand: AsyncParsableCommand {
         }
     }
 
-    private static func open(_ data: String) throws(RegistryError) -> OrderedStore {
-        var options = OrderedStore.Options()
-        options.isReadOnly = true
-        return try OrderedStore(at: data + "/index", families: RocksCatalog.families, options: options, logger: Logger(label: "granary"))
+    /// The database that the settings name, beside the nodes that run on it, or the data directory.
+    private enum Source {
+        case database(String)
+        case store(OrderedStore)
+
+        init(_ configuration: Configuration) throws(RegistryError) {
+            if let database = configuration.databaseURL {
+                self = .database(database)
+                return
+            }
+            var options = OrderedStore.Options()
+            options.isReadOnly = true
+            self = .store(
+                try OrderedStore(
+                    at: configuration.data + "/index", families: RocksCatalog.families, options: options, logger: Logger(label: "granary")))
+        }
+
+        func look<R: Sendable>(_ read: @escaping @Sendable (any OrderedRows) throws(RegistryError) -> R) async throws(RegistryError) -> R {
+            switch self {
+            case .database(let address): try await PostgresCatalog.look(at: address, read)
+            case .store(let store): try read(try store.snapshot())
+            }
+        }
+
+        func close() { if case .store(let store) = self { store.close() } }
     }
 }

@@ -34,6 +34,7 @@ struct Backup: AsyncParsableCommand {
                 throw Configuration.refused("backup_directory", "name a directory or s3://BUCKET/PREFIX, here or in the settings")
             }
             try await target.check()
+            try configuration.requireOwnCatalog()
             let opened = try await OpenedStore(at: configuration.data, isReadOnly: false)
             defer { opened.close() }
             try await Tier.attach(to: opened.blobs, configuration, outbound: outbound, log: log)
@@ -57,6 +58,7 @@ struct Restore: AsyncParsableCommand {
         let configuration = try settings.load()
         LoggingSystem.bootstrap { label in JSONLines(label: label, level: .error) }
         try await Exit.saying { () async throws(RegistryError) in
+            try configuration.requireOwnCatalog()
             let log = Logger(label: "granary")
             let outbound = try configuration.outboundClient(log)
             defer { outbound.close() }

@@ -19,7 +19,7 @@ struct Configuration: Sendable {
     var passwordLengthMin = 8
     var setupCIDRs = ["127.0.0.0/8", "::1"].compactMap { CIDR($0) }
     var passwordHistory = 4
-    var totpPolicy = "disabled"
+    var totpPolicy: String?
     var freshLoginMinutes: Int64 = 60
     var corsOrigins: [String] = []
     var demoMode = false
@@ -76,6 +76,10 @@ struct Configuration: Sendable {
     var outboundProxy: String?
     var outboundProxyExceptions: [String] = []
     var outboundAllowedCIDRs: [CIDR] = []
+    var databaseURL: String?
+    var keysDirectory: String?
+    var nodeURL: String?
+    var sharedCacheBytesMax: Int64 = 0
     var tierDirectory: String?
     var tierPolicy = "write-behind"
     var tierDelaySeconds: Int64 = 300
@@ -133,6 +137,7 @@ struct Configuration: Sendable {
             throw Configuration.refused("tls_certificate", "TLS needs both tls_certificate and tls_key")
         }
         try checkTier()
+        try checkNode()
         try checkBackup()
     }
 

@@ -9,16 +9,18 @@ struct Directories {
     let root: String
     var index: String { root + "/index" }
     var blobs: String { root + "/store" }
-    var keys: String { root + "/keys" }
+    let keys: String
     var views: String { root + "/views" }
 
-    init(at path: String) throws(RegistryError) {
+    /// - Parameter keys: where nodes have the keys they share; nil: in the directory itself.
+    init(at path: String, keys: String? = nil) throws(RegistryError) {
         root = path.hasSuffix("/") && path.count > 1 ? String(path.dropLast()) : path
-        for directory in [root, root + "/keys"] {
+        self.keys = keys ?? root + "/keys"
+        for directory in [root, self.keys] {
             guard mkdir(directory, 0o700) == 0 || errno == EEXIST else {
                 throw RegistryError(
-                    .invalid, subject: .configuration("data"),
-                    reason: "the data directory \(directory) cannot be made: does its parent exist, is it writable?",
+                    .invalid, subject: .configuration(directory == root ? "data" : "keys_directory"),
+                    reason: "the directory \(directory) cannot be made: does its parent exist, is it writable?",
                     cause: "mkdir: errno \(errno)")
             }
         }

@@ -70,6 +70,7 @@ struct Fsck: AsyncParsableCommand {
             }
             (options, start) = (kept.options, kept.progress)
         }
+        try configuration.requireOwnCatalog()
         let opened = try await OpenedStore(at: path, isReadOnly: !repairs)
         defer { opened.close() }
         let log = Logger(label: "granary")

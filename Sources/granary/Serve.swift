@@ -4,6 +4,7 @@ import Audit
 import ArgumentParser
 import BlobStore
 import BuiltIn
+import Catalog
 import Core
 import FrontendKit
 import Logging
@@ -36,53 +37,52 @@ struct Serve: AsyncParsableCommand {
 enum Running {
     static func serve(_ configuration: Configuration, log: Logger) async throws(RegistryError) {
         let world = World.real
-        let directories = try Directories(at: configuration.data)
+        let directories = try Directories(at: configuration.data, keys: configuration.keysDirectory)
         let metrics = Metrics()
-        try directories.checkIndexIsThere()
+        // Of several nodes' bytes the directory has copies: what it lacks is fetched again.
+        if configuration.databaseURL == nil { try directories.checkIndexIsThere() }
 
         let store = try OrderedStore(
             at: directories.index, families: RocksCatalog.families, options: indexOptions(configuration), logger: log)
         defer { store.close() }
         let workers = BlockingPool(threads: 4, name: "worker")
-        let catalog = try await RocksCatalog(store: store, pool: workers, world: world, logger: log)
+        let home = try await CatalogHome(configuration, directories, store: store, workers: workers, world: world, log: log)
+        defer { home.close() }
+        let catalog = home.catalog
 
-        let blobOptions = configuration.blobOptions
+        var blobOptions = configuration.blobOptions
+        blobOptions.node = home.nodes?.number ?? 0
         let blobs = try BlobStore(at: directories.blobs, store: store, options: blobOptions, world: world, log: log)
         defer { blobs.close() }
 
-        let audit = AuditTrail(in: store, pool: workers, options: configuration.auditOptions, world: world, log: log)
+        let audit = AuditTrail(in: home.rows, options: configuration.auditOptions, world: world, log: log)
         let sealer = try Sealer(key: try KeyFile.loadOrCreate(path: directories.keys + "/seal", bytes: Sealer.keyBytes, world: world), world: world)
-        let access = try Access(
-            catalog: catalog, world: world, options: try accessOptions(configuration, directories, sealer, world), decisions: audit, log: log)
+        var accounts = try accessOptions(configuration, directories, sealer, world)
+        accounts.node = home.nodes?.number ?? 0
+        if home.nodes != nil { try await SharedKeys.check(sealer, signing: accounts.jwtSecret, in: catalog, world: world) }
+        let access = try Access(catalog: catalog, world: world, options: accounts, decisions: audit, log: log)
         try await access.bootstrapAdmin(
             password: configuration.adminPassword, passwordFile: directories.root + "/admin.password", skip: configuration.skipAdminProvisioning)
         let outbound = try configuration.outboundClient(log)
         defer { outbound.close() }
-        try await Tier.attach(to: blobs, configuration, outbound: outbound, log: log)
+        try await Tier.attach(to: blobs, sharing: home.database, configuration, outbound: outbound, log: log)
 
         var options = Registry.Options(baseURL: BaseURL(configuration.baseURL))
-        options.viewCacheBytes = configuration.viewCacheBytes
         options.viewsDirectory = directories.views
-        options.uploadLifetimeSeconds = blobOptions.uploadLifetimeSeconds
-        limit(&options, configuration)
-        options.allowedCIDRs = configuration.outboundAllowedCIDRs
-        options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
-        options.sweep = configuration.sweepOptions
-        options.trashDays = configuration.trashDays
-        options.chunker = configuration.chunkerOptions
-        options.archives = configuration.archiveOptions
+        engine(&options, configuration)
         options.backup = try Configuration.backupTarget(nil, configuration, outbound, log).map { BackupPlace($0, keys: directories.keys) }
         options.scrub = try Scrub(of: blobs, named: catalog, options: configuration.scrubOptions)
-        options.presignedSeconds = configuration.presignedDownloads ? configuration.presignedDownloadsSeconds : nil
         let keys = SigningKeys(catalog: catalog, sealer: sealer, library: .openPGP, world: world)
         options.signing = keys.signing
         options.signingKeys = keys
+        options.nodes = home.nodes
+        options.freshnessSeconds = home.nodes.map { _ in freshness(metrics) }
         let registry = Registry(
             catalog: catalog, blobs: blobs, access: access, outbound: outbound,
             frontends: BuiltIn.frontends, workers: workers, sealer: sealer, options: options, world: world, log: log)
         let counters = StorageCounters(catalog: catalog)
         try await counters.load()
-        publish(metrics, store: store, blobs: blobs, counters: counters)
+        publish(metrics, home.metrics, counters)
         publish(metrics, outbound)
         registry.sweeper.publish(metrics)
         registry.publishChunks(metrics)
@@ -97,32 +97,42 @@ enum Running {
         let server = HTTPServer(options: serverOptions(configuration), responder: responder, world: world, log: log, metrics: metrics)
         let port = try await server.start()
         options.baseURL.listens(on: configuration.listenHost, port: port, isSecure: configuration.tlsCertificate != nil)
+        try await home.nodes?.announce(configuration.nodeURL(port: port))
         if let file = configuration.portFile { try TextFile.write("\(port)\n", to: file) }
         log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
         await run(
-            server, registry, audit, metrics,
-            followers: [registry.viewFollower, registry.indexFollower, counters, registry.downloads, registry.evictionFollower],
+            server, registry, audit, metrics, counters,
+            followers: [registry.viewFollower, registry.indexFollower, registry.downloads, registry.evictionFollower],
             log: log)
     }
 
     /// Until a signal asks for the end: requests under way are finished first, the stores closed after.
     private static func run(
-        _ server: HTTPServer, _ registry: Registry, _ audit: AuditTrail, _ metrics: Metrics, followers: [any Follower], log: Logger
+        _ server: HTTPServer, _ registry: Registry, _ audit: AuditTrail, _ metrics: Metrics, _ counters: StorageCounters,
+        followers: [any Follower], log: Logger
     ) async {
         await withTaskGroup(of: Void.self) { group in
             for follower in followers { group.addTask { await registry.follow(follower) } }
-            group.addTask { await audit.trimOnSchedule() }
+            group.addTask { await registry.leases.keeping("counters") { await registry.follow(counters) } }
+            group.addTask { await registry.leases.keeping("audit") { await audit.trimOnSchedule() } }
+            if registry.catalog.isShared { group.addTask { await counters.reload(every: .seconds(10), log) } }
+            if let nodes = registry.options.nodes { group.addTask { await nodes.remain(log) } }
             group.addTask { await registry.expireUploads() }
             group.addTask { await registry.flushDownloads() }
             group.addTask { await registry.access.flushTokenUsesOnSchedule() }
-            group.addTask { await registry.sweeper.runOnSchedule() }
-            group.addTask { await registry.chunker.run() }
-            group.addTask { await registry.archives.run() }
             group.addTask { await registry.scrub?.runOnSchedule() }
-            group.addTask { await registry.scrub?.runTierOnSchedule() }
             group.addTask { await registry.surveyStorage(metrics) }
             group.addTask { await registry.tendCaches() }
-            group.addTask { await registry.blobs.runTier() }
+            group.addTask { await registry.sweepOnSchedule() }
+            if registry.blobs.isShared {
+                // The disk is a cache: nothing in it is cut, opened or copied.
+                group.addTask { await registry.blobs.runCache() }
+            } else {
+                group.addTask { await registry.chunker.run() }
+                group.addTask { await registry.archives.run() }
+                group.addTask { await registry.scrub?.runTierOnSchedule() }
+                group.addTask { await registry.blobs.runTier() }
+            }
             let signal = await Signals.next()
             log.notice("granary stops", metadata: ["signal": "\(signal)"])
             await server.stop()
@@ -151,13 +161,32 @@ enum Running {
         options.guestAccess = configuration.guestAccess
         options.passwordLengthMin = configuration.passwordLengthMin
         options.passwordHistory = configuration.passwordHistory
-        options.totpPolicy = TOTPPolicy(rawValue: configuration.totpPolicy) ?? .disabled
+        options.totpPolicy = configuration.totpPolicy.flatMap(TOTPPolicy.init(rawValue:))
         options.freshLoginMinutes = configuration.freshLoginMinutes
         options.sealer = sealer
         options.guessLimits = GuessLimits(
             failuresMax: configuration.lockoutFailures, seconds: configuration.lockoutMinutes * 60,
             failuresPerAddressMax: max(configuration.lockoutFailures, 50))
         return options
+    }
+
+    /// What the settings alone say.
+    private static func engine(_ options: inout Registry.Options, _ configuration: Configuration) {
+        options.viewCacheBytes = configuration.viewCacheBytes
+        options.uploadLifetimeSeconds = configuration.blobOptions.uploadLifetimeSeconds
+        options.allowedCIDRs = configuration.outboundAllowedCIDRs
+        options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
+        options.sweep = configuration.sweepOptions
+        options.trashDays = configuration.trashDays
+        options.chunker = configuration.chunkerOptions
+        options.archives = configuration.archiveOptions
+        options.presignedSeconds = configuration.presignedDownloads ? configuration.presignedDownloadsSeconds : nil
+        limit(&options, configuration)
+    }
+
+    private static func freshness(_ metrics: Metrics) -> Histogram {
+        metrics.histogram(
+            "granary_catalog_freshness_seconds", help: "How long requests waited to know what other nodes had acknowledged before they came.")
     }
 
     /// Who may do what from where, beside rights.
@@ -205,12 +234,14 @@ enum Running {
     }
 
     /// Gauges read where the truth is, when somebody asks.
-    private static func publish(_ metrics: Metrics, store: OrderedStore, blobs: BlobStore, counters: StorageCounters) {
+    private static func publish(
+        _ metrics: Metrics, _ committed: @escaping @Sendable () -> OrderedStore.Metrics, _ counters: StorageCounters
+    ) {
         metrics.gauge("granary_assets", help: "Assets in all repositories.") { Double(counters.current.assets) }
         metrics.gauge("granary_asset_bytes", help: "Logical bytes of all assets.") { Double(counters.current.bytes) }
         metrics.gauge("granary_trash_bytes", help: "Logical bytes in the trash of all repositories.") { Double(counters.current.trashBytes) }
-        metrics.gauge("granary_commits_total", help: "Changes made durable.") { Double(store.metrics.commits) }
-        metrics.gauge("granary_commit_groups_total", help: "Group commits: each is one synced batch.") { Double(store.metrics.groups) }
+        metrics.gauge("granary_commits_total", help: "Changes made durable.") { Double(committed().commits) }
+        metrics.gauge("granary_commit_groups_total", help: "Group commits: each is one synced batch.") { Double(committed().groups) }
     }
 
     private static func publish(_ metrics: Metrics, evictionsOf registry: Registry) {

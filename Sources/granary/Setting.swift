@@ -14,14 +14,17 @@ struct Setting: Sendable {
     let show: @Sendable (Configuration) -> String
 
     private static func optional(
-        _ name: String, _ also: [String] = [], secret: Bool = false, mayBeBlank: Bool = true,
+        _ name: String, _ also: [String] = [], oneOf allowed: [String]? = nil, secret: Bool = false, mayBeBlank: Bool = true,
         at path: any WritableKeyPath<Configuration, String?> & Sendable
     ) -> Setting {
         Setting(
-            name: name, environment: own(name) + also, accepts: mayBeBlank ? "a text" : "a text: leave it out, or give one", isSecret: secret,
+            name: name, environment: own(name) + also,
+            accepts: allowed.map { "one of \($0.joined(separator: ", "))" } ?? (mayBeBlank ? "a text" : "a text: leave it out, or give one"),
+            isSecret: secret,
             read: { value, all in
                 guard mayBeBlank || value.contains(where: { !$0.isWhitespace }) else { return false }
-                all[keyPath: path] = value.isEmpty ? nil : value
+                guard value.isEmpty || allowed?.contains(value.lowercased()) ?? true else { return false }
+                all[keyPath: path] = value.isEmpty ? nil : allowed == nil ? value : value.lowercased()
                 return true
             }, show: { $0[keyPath: path] ?? "" })
     }
@@ -118,7 +121,7 @@ struct Setting: Sendable {
         flag("guest_access", ["AK_GUEST_ACCESS_ENABLED"], at: \.guestAccess),
         number("password_length_min", ["PASSWORD_MIN_LENGTH"], in: 8...128, at: \.passwordLengthMin),
         number("password_history", ["PASSWORD_HISTORY_COUNT"], in: 0...24, at: \.passwordHistory),
-        text("totp_policy", ["TOTP_POLICY"], oneOf: TOTPPolicy.allCases.map(\.rawValue), at: \.totpPolicy),
+        optional("totp_policy", ["TOTP_POLICY"], oneOf: TOTPPolicy.allCases.map(\.rawValue), at: \.totpPolicy),
         number("fresh_login_minutes", in: 0...10_080, at: \.freshLoginMinutes),
         words("cors_origins", ["CORS_ORIGINS"], accepts: "origins with commas between them, as https://ui.example.org; no *", at: \.corsOrigins) {
             BrowserRules.origin($0) != nil
@@ -168,6 +171,9 @@ struct Setting: Sendable {
         number("trash_days", in: 0...Registry.trashDaysMax, at: \.trashDays),
         number("sweep_live_percent_min", in: 0...100, at: \.sweepLivePercentMin),
         number("sweep_bytes_per_second_max", in: 0...1 << 40, at: \.sweepBytesPerSecondMax),
+        optional("database_url", ["DATABASE_URL"], secret: true, mayBeBlank: false, at: \.databaseURL),
+        optional("keys_directory", at: \.keysDirectory), optional("node_url", at: \.nodeURL),
+        number("shared_cache_bytes_max", in: 0...1 << 60, at: \.sharedCacheBytesMax),
         optional("tier_directory", at: \.tierDirectory),
         text("tier_policy", oneOf: ["write-behind", "cold-only", "write-through"], at: \.tierPolicy),
         number("tier_delay_seconds", in: 1...86_400, at: \.tierDelaySeconds),
@@ -195,7 +201,7 @@ struct Setting: Sendable {
 
     /// Names known from other products' deployments whose feature this version does not serve.
     static let unbuilt: Set<String> = [
-        "DATABASE_URL", "STORAGE_BACKEND", "SETUP_PASSWORD_HINT", "GLOBAL_MAX_CONCURRENCY",
+        "STORAGE_BACKEND", "SETUP_PASSWORD_HINT", "GLOBAL_MAX_CONCURRENCY",
         "GLOBAL_REQUEST_TIMEOUT_SECS",
         "QUARANTINE_ENABLED", "QUARANTINE_DURATION_MINUTES",
         "GRPC_PORT", "METRICS_PORT",

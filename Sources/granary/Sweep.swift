@@ -38,6 +38,7 @@ struct Sweep: AsyncParsableCommand {
     // MARK: On the directory itself
 
     private func perform(_ configuration: Configuration) async throws(RegistryError) {
+        try configuration.requireOwnCatalog()
         let log = Logger(label: "granary")
         let directories = try Directories(at: configuration.data)
         let store: OrderedStore

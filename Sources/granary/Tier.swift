@@ -2,6 +2,7 @@ import BlobStore
 import Core
 import Logging
 import Outbound
+import PostgresCatalog
 import S3Tier
 
 /// The tier of the configuration, if it names one.
@@ -22,6 +23,22 @@ enum Tier {
         log.notice("blobs go to a tier", metadata: ["tier": "\(tier.place)", "policy": "\(configuration.tierPolicy)"])
     }
 
+    /// The same; with a database the disk becomes a cache of the bucket, or directory, that its nodes share.
+    static func attach(
+        to blobs: BlobStore, sharing database: PostgresCatalog?, _ configuration: Configuration, outbound: OutboundClient, log: Logger
+    ) async throws(RegistryError) {
+        guard let database else { return try await attach(to: blobs, configuration, outbound: outbound, log: log) }
+        guard let bucket = try await configured(configuration, outbound, .real, log, isKnown: false) else {
+            throw Configuration.refused("database_url", "nodes that share a database share their bytes, too: set s3_bucket")
+        }
+        var options = SharingOptions()
+        options.cacheBytesMax = configuration.sharedCacheBytesMax
+        options.deleteDelaySeconds = configuration.tierDeleteDelayMinutes * 60
+        options.tickSeconds = configuration.tierIntervalSeconds
+        try await blobs.share(bucket, database, options)
+        log.notice("blobs are shared", metadata: ["bucket": "\(bucket.place)"])
+    }
+
     /// nil when no tier is configured.
     static func configured(
         _ configuration: Configuration, _ outbound: OutboundClient, _ world: World, _ log: Logger, isKnown: Bool
@@ -37,8 +54,22 @@ enum Tier {
         return tier
     }
 
+    private static func publishShared(_ metrics: Metrics, _ blobs: BlobStore) {
+        func gauge(_ name: String, _ help: String, _ value: @escaping @Sendable (SharingStatistics) -> Double) {
+            metrics.gauge("granary_shared_\(name)", help: help) { blobs.sharingStatistics.map(value) ?? 0 }
+        }
+        gauge("objects_put_total", "Objects put into the bucket that nodes share, by this one.") { Double($0.objectsPut) }
+        gauge("blobs_put_total", "Blobs in them.") { Double($0.blobsPut) }
+        gauge("bytes_put_total", "Their bytes.") { Double($0.bytesPut) }
+        gauge("blobs_fetched_total", "Blobs that the disk did not have and the bucket had.") { Double($0.blobsFetched) }
+        gauge("bytes_fetched_total", "Their bytes.") { Double($0.bytesFetched) }
+        gauge("bytes_evicted_total", "Bytes that left the disk, which is a cache.") { Double($0.bytesEvicted) }
+        gauge("cache_bytes", "Bytes of blobs on the disk.") { Double($0.cacheBytes) }
+    }
+
     /// What moved, and what waits.
     static func publish(_ metrics: Metrics, _ blobs: BlobStore) {
+        if blobs.isShared { publishShared(metrics, blobs) }
         guard blobs.tierStatistics != nil else { return }
         func gauge(_ name: String, _ help: String, _ value: @escaping @Sendable (TierStatistics) -> Double) {
             metrics.gauge("granary_tier_\(name)", help: help) { blobs.tierStatistics.map(value) ?? 0 }

@@ -44,6 +44,8 @@ final class AccountCatalog: Catalog {
         case .deleteRecord(let kind, let id):
             state.records[kind]?[id] = nil
         case .putRepository(let repository): state.repositories[repository.id] = repository
+        // What repositories hold is none of an account's.
+        case .putQuota: break
         default: throw unused
         }
     }

@@ -99,6 +99,34 @@ import Testing
         #expect(await house.send(.post, "/api/v1/auth/totp/enroll/setup", as: .none, json: ["totp_token": pending]).status == 401)
     }
 
+    @Test("an administrator says who needs one, and it counts from the next request on, with a warm cache")
+    func policy() async throws {
+        let house = try await House()
+        await house.user("ada")
+        let session = Credential.bearer(try #require(await Self.logIn(house).json["access_token"]?.string))
+        func set(_ policy: String) async -> Answer {
+            await house.send(.put, "/api/v1/admin/settings/totp-policy", as: session, json: ["policy": .string(policy)])
+        }
+        func me(_ who: Credential) async -> Int { await house.send(.get, "/api/v1/auth/me", as: who).status }
+        let docker = await house.send(.get, "/v2/token?service=granary&scope=repository:x/y:pull", as: .user("ada")).json["token"]?.string ?? ""
+        #expect(await [me(.admin), me(.user("ada"))] == [200, 200])
+        let before = await house.send(.get, "/api/v1/admin/settings/totp-policy", as: session).json
+        #expect([before["policy"], before["source"], before["editable"]] == ["disabled", "database", true])
+        #expect(await set("sometimes").status == 400)
+
+        let admins = await set("required_for_admins")
+        #expect([admins.json["policy"], admins.json["source"], admins.json["local_admins_with_totp"]] == ["required_for_admins", "database", 0])
+        #expect(await [me(.admin), me(.user("ada")), me(session)] == [401, 200, 200])
+        #expect(await house.send(.get, "/v2/x/y/tags/list", as: .bearer(docker)).status == 404)
+        #expect(await set("required_for_all").status == 200)
+        #expect(await [me(.admin), me(.user("ada")), me(session)] == [401, 401, 200])
+        // What a password was exchanged for hangs on it.
+        #expect(await house.send(.get, "/v2/x/y/tags/list", as: .bearer(docker)).status == 401)
+        #expect(await Self.logIn(house).json["totp_enrollment_required"] == true)
+        #expect(await set("disabled").status == 200)
+        #expect(await [me(.admin), me(.user("ada")), me(session)] == [200, 200, 200])
+    }
+
     @Test("an administrator takes away a factor whose owner lost it, and gives none")
     func lost() async throws {
         let house = try await House()

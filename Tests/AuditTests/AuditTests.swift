@@ -152,15 +152,16 @@ import Testing
         #expect(try AuditTrail.verify(house.store, expecting: head).last.number == head.number + 3)
     }
 
-    @Test("refusals beyond what may wait are counted, and one record tells of them as soon as there is room; what is allowed has its room still")
-    func flood() async throws {
-        let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let directory = try TemporaryDirectory()
-        let store = try OrderedStore(at: directory.file("index"), families: [.audit], logger: log)
+    @Test(
+        "refusals beyond what may wait are counted, and one record tells of them as soon as there is room; what is allowed has its room still",
+        arguments: AuditHome.Kind.available)
+    func flood(_ kind: AuditHome.Kind) async throws {
+        let home = try await AuditHome(kind)
+        let (rows, log) = (home.rows, home.log)
         var options = AuditOptions()
         options.pendingMax = 20
         let clock = HouseClock()
-        let trail = AuditTrail(in: store, pool: BlockingPool(threads: 1, name: "worker"), options: options, world: clock.world, log: log)
+        let trail = AuditTrail(in: rows, options: options, world: clock.world, log: log)
         func decision(_ number: Int, refusal: RegistryError.Code?) -> Decision {
             Decision(
                 at: clock.now, actor: .anonymous, credential: .none, action: "read", kind: "repository", subject: "r\(number)", refusal: refusal,
@@ -168,7 +169,7 @@ import Testing
         }
         // The committer is held until everything has been asked.
         let gate = DispatchSemaphore(value: 0)
-        store.enqueue({ _ in gate.wait() }, completion: { _ in })
+        rows.enqueue(reads: [], isPatient: false, { _ in gate.wait() }, completion: { _ in })
         var lost = 0
         for number in 0..<17 {
             do { try trail.keep(decision(number, refusal: .forbidden)) } catch {
@@ -181,16 +182,16 @@ import Testing
         try trail.keep(decision(100, refusal: nil))
         gate.signal()
         // Written by itself: the second commit comes after the one that made room.
-        for _ in 0..<2 { try await store.commit { _ in } }
+        for _ in 0..<2 { try await rows.commit { _ in } }
         let records = try await trail.find(AuditQuery()).records.reversed().map { record in
             (record.details.first { $0.name == "subject" } ?? record.details.first { $0.name == "detail" })?.value ?? ""
         }
         let since = clock.now.adding(seconds: -60)
         #expect(records == (0..<10).map { "r\($0)" } + ["r100", "7 refusals were not kept since \(since)"])
-        #expect(try AuditTrail.verify(store).records == 12)
+        #expect(try await home.verify().records == 12)
         try trail.keep(decision(18, refusal: .forbidden))
         #expect(trail.lostRefusals == 7)
-        store.close()
+        home.close()
     }
 
     @Test("old records go, from the oldest on, and what is left can still be checked") func trimmed() async throws {
@@ -212,17 +213,15 @@ import Testing
     }
 }
 
-/// A store with records and nothing else.
+/// A home with records and nothing else.
 private struct Records {
-    let store: OrderedStore
-    let directory: TemporaryDirectory
+    let home: AuditHome
     let head: AuditLink
+    var rows: any RowStore { home.rows }
 
-    init(_ count: Int) async throws {
-        let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        directory = try TemporaryDirectory()
-        store = try OrderedStore(at: directory.file("index"), families: [.audit], logger: log)
-        let trail = AuditTrail(in: store, pool: BlockingPool(threads: 1, name: "worker"), world: .real, log: log)
+    init(_ count: Int, in kind: AuditHome.Kind) async throws {
+        home = try await AuditHome(kind)
+        let trail = AuditTrail(in: home.rows, world: .real, log: home.log)
         for number in 0..<count {
             try trail.keep(
                 Decision(
@@ -230,21 +229,17 @@ private struct Records {
                     subject: "r\(number % 7)", subjectID: nil, detail: nil, refusal: number % 5 == 0 ? .forbidden : nil, asked: nil,
                     requestID: "request \(number)"))
         }
-        try await store.commit { _ in }
+        try await home.rows.commit { _ in }
         head = try await trail.head()
     }
 }
 
 @Suite("tampering with the audit log") struct TamperingTests {
-    @Test("a changed, removed, doubled, exchanged or invented record of the store is found, each of 300 times") func rows() async throws {
+    @Test("a changed, removed, doubled, exchanged or invented record is found, each of 300 times", arguments: AuditHome.Kind.available)
+    func rows(_ kind: AuditHome.Kind) async throws {
         var random = SeededRandom(seed: SeededRandom.runSeed)
-        let records = try await Records(60)
-        let store = records.store
-        var rows: [(key: [UInt8], value: [UInt8])] = []
-        try store.scan(.audit, from: [2], upTo: nil) { key, value in
-            rows.append((key, value))
-            return true
-        }
+        let records = try await Records(60, in: kind)
+        let rows = try await records.home.records()
         #expect(rows.count == 60)
         var missed: [String] = []
         for turn in 0..<300 {
@@ -259,28 +254,30 @@ private struct Records {
             default: changed.append((rows[59].key.dropLast() + [61], rows[at].value))
             }
             let (before, after) = (rows, changed)
-            try await store.commit { batch in
+            try await records.rows.commit { batch in
                 for row in before { batch.delete(row.key, in: .audit) }
                 for row in after { batch.put(row.key, row.value, in: .audit) }
             }
-            do {
-                _ = try AuditTrail.verify(store)
+            do throws(RegistryError) {
+                _ = try await records.home.verify()
                 missed.append("turn \(turn) at \(at), \(other)")
             } catch { #expect(error.code == .corrupt) }
-            try await store.commit { batch in
+            try await records.rows.commit { batch in
                 for row in after { batch.delete(row.key, in: .audit) }
                 for row in before { batch.put(row.key, row.value, in: .audit) }
             }
         }
         #expect(missed == [])
-        #expect(try AuditTrail.verify(store, expecting: records.head).records == 60)
+        #expect(try await records.home.verify(expecting: records.head).records == 60)
     }
 
-    @Test("a changed, removed, exchanged or doubled line of an export is found, each of 1,000 times; of a cut one by who knows where it ended")
-    func exports() async throws {
+    @Test(
+        "a changed, removed, exchanged or doubled line of an export is found, each of 1,000 times; of a cut one by who knows where it ended",
+        arguments: AuditHome.Kind.available)
+    func exports(_ kind: AuditHome.Kind) async throws {
         var random = SeededRandom(seed: SeededRandom.runSeed)
-        let records = try await Records(80)
-        let text = try AuditTrail.export(records.store, after: nil, limit: .max).lines
+        let records = try await Records(80, in: kind)
+        let text = try await records.rows.look { rows throws(RegistryError) in try AuditTrail.export(rows, after: nil, limit: .max).lines }
         let lines = text.split(separator: UInt8(ascii: "\n")).map(Array.init)
         #expect(lines.count == 81)
         func report(_ lines: [[UInt8]], expecting: AuditLink?) throws(RegistryError) -> AuditReport {

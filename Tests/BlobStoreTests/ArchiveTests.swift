@@ -82,6 +82,24 @@ extension Fixture {
         #expect(try await fixture.read(ids[1]) == archives[1])
     }
 
+    @Test("of two archives that save nothing by themselves the second has both opened, but not while somebody reads the first")
+    func kin() async throws {
+        let fixture = try Fixture(Fixture.archives)
+        let bytes = pattern(6_000_000, seed: 14)
+        let archives = try [bytes, pattern(6_000_000, seed: 15), Fixture.edited(bytes)].map { try ArchiveMaker.gzip($0, DeflateSettings.all[0]) }
+        var ids: [BlobID] = []
+        for archive in archives { ids.append(try await fixture.store(archive)) }
+        #expect(try await fixture.open(ids[0]) == .keptWhole)
+        #expect(try await fixture.open(ids[1]) == .keptWhole)
+        fixture.blobs.reads.mark(ids[0])
+        #expect(try await fixture.blobs.open(archive: ids[2], pace: fixture.quickPace, sparing: fixture.blobs.reads.take()) == .passedOver)
+        #expect(try await !fixture.isOpened(ids[0]))
+        #expect(try await fixture.openedBytes(ids[2]) < 600_000)
+        for (id, isOpened) in zip(ids, [true, false, true]) { #expect(try await fixture.isOpened(id) == isOpened) }
+        #expect(try fixture.blobFiles().count == 1)
+        for (id, archive) in zip(ids, archives) { #expect(try await fixture.read(id) == archive) }
+    }
+
     @Test("an archive in a file of its own leaves that file, and comes back to it") func ownFile() async throws {
         let fixture = try Fixture(Fixture.archives)
         let archive = try Fixture.wheel(version: 1, files: 1600)

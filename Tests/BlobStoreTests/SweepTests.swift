@@ -33,6 +33,7 @@ extension Fixture {
         var tally = SweepTally()
         let sealed = try await blobs.sealedSegments()
         let liveness = try await blobs.segmentLiveness()
+        try await blobs.retireWastefulSegments(liveness, options)
         for number in sealed { tally += try await blobs.sweepSegment(number, liveness, options) }
         return tally
     }
@@ -214,6 +215,39 @@ extension BlockingPool {
             #expect(try await fixture.read(id) == (segment(id) == first ? nil : fixture.content(number)))
         }
         #expect(try await fixture.sweepSegments() == SweepTally())
+    }
+
+    @Test("a segment that still takes records is given back, too, once most of it is dead; while most of it lives it goes on taking them")
+    func deadOpenSegment() async throws {
+        let fixture = try Fixture()
+        let ids = try await fixture.fill(60)
+        let open = Set(try fixture.segmentFiles().keys)
+        #expect(open.count == 1)
+        #expect(try await fixture.sweepSegments() == SweepTally())
+        _ = try await fixture.fill(1, seed: 99)
+        #expect(try Set(fixture.segmentFiles().keys) == open)
+        let kept = ids.indices.filter { $0 % 7 == 0 }
+        try await fixture.remove(ids.indices.filter { $0 % 7 != 0 }.map { ids[$0] })
+        // A dry run changes nothing, not even which segment takes records.
+        var dry = Fixture.quick
+        dry.isDryRun = true
+        for _ in 0..<2 { #expect(try await fixture.sweepSegments(dry) == SweepTally()) }
+        // Sealed by the first sweep, given back by the second.
+        #expect(try await fixture.sweepSegments() == SweepTally())
+        let tally = try await fixture.sweepSegments()
+        #expect(tally.segmentsCompacted == 1 && tally.movedBlobs == Int64(kept.count + 1) && tally.freedBytes > 1_000_000)
+        #expect(try open.isDisjoint(with: fixture.segmentFiles().keys))
+        for index in kept { #expect(try await fixture.read(ids[index]) == fixture.content(index), "\(index)") }
+    }
+
+    @Test("what was dead before a start is given back after it, though it is in the segment that is open then")
+    func deadAfterStart() async throws {
+        let fixture = try Fixture()
+        let ids = try await fixture.fill(60)
+        try await fixture.remove(ids)
+        let later = try fixture.afterCrash()
+        for _ in 0..<2 { _ = try await later.sweepSegments() }
+        #expect(try later.segmentFiles().isEmpty)
     }
 
     @Test("of mostly dead segments what lives is moved, byte for byte, readable throughout and after a restart") func moving() async throws {

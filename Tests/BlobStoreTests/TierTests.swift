@@ -120,7 +120,8 @@ struct TieredFixture {
     @Test("names of objects are read back, and foreign ones are none")
     func names() {
         let id = BlobID(bytes: (0..<32).map { UInt8($0) })
-        var names: [TierName] = [.mark, .owner, .segment(0xAB), .part(of: 0xAB, id: World.real.newID())]
+        var names: [TierName] = [.mark, .owner, .sharedMark, .segment(0xAB), .part(of: 0xAB, id: World.real.newID())]
+        names.append(.object(World.real.newID()))
         if let id { names += [.blob(id), .end(id)] }
         for name in names {
             #expect(TierName("\(name)") == name)

@@ -86,9 +86,23 @@ import Testing
 
     @Test("what is set and not served is said, and does not stop the start")
     func warnings() throws {
-        let loaded = try load(["DATABASE_URL": "postgres://u:canary@h/d", "OIDC_ISSUER": "x", "GRANARY_TYPO": "x", "HOME": "/root"])
-        #expect(loaded.warnings.map { String($0.split(separator: " ")[0]) } == ["DATABASE_URL", "GRANARY_TYPO", "OIDC_ISSUER"])
+        let loaded = try load(["SMTP_HOST": "canary", "OIDC_ISSUER": "x", "GRANARY_TYPO": "x", "HOME": "/root"])
+        #expect(loaded.warnings.map { String($0.split(separator: " ")[0]) } == ["GRANARY_TYPO", "OIDC_ISSUER", "SMTP_HOST"])
         #expect(!loaded.warnings.joined().contains("canary"))
+    }
+
+    @Test("a node that shares a database says what it lacks, and how others reach it") func node() throws {
+        let database = ["DATABASE_URL": "postgres://u:canary@h/d"]
+        #expect(refusal(database)?.hasPrefix("database_url: nodes that share a database share their bytes, too") == true)
+        #expect(refusal(["GRANARY_NODE_URL": "http://a"])?.hasPrefix("node_url: only nodes that share a database") == true)
+        let shared = database.merging(["GRANARY_TIER_DIRECTORY": "/srv/objects"]) { $1 }
+        #expect(refusal(shared.merging(["BIND_ADDRESS": "0.0.0.0:80"]) { $1 })?.hasPrefix("node_url: other nodes must know") == true)
+        #expect(refusal(shared.merging(["GRANARY_NODE_URL": "a:80"]) { $1 })?.hasPrefix("node_url: a URL") == true)
+        let loaded = try load(shared.merging(["BIND_ADDRESS": "[::1]:0"]) { $1 })
+        #expect(loaded.nodeURL(port: 90) == "http://[::1]:90")
+        #expect(loaded.effective.contains("database_url: <set>\n") && !loaded.effective.contains("canary"))
+        #expect(throws: RegistryError.self) { try loaded.requireOwnCatalog() }
+        #expect(try load(shared.merging(["GRANARY_NODE_URL": "https://n", "BIND_ADDRESS": "0.0.0.0:80"]) { $1 }).nodeURL(port: 80) == "https://n")
     }
 
     @Test("the effective settings name every setting and show no secret")

@@ -11,6 +11,8 @@ public import Logging
 import NIOCore
 public import OrderedStore
 public import Outbound
+import PostgresCatalog
+import PostgresClient
 public import Registry
 import RocksCatalog
 import Synchronization
@@ -23,7 +25,7 @@ public final class House: Sendable {
         public var adminPassword: String? = House.password
         public var guestAccess = true
         public var log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        public var totpPolicy = TOTPPolicy.disabled
+        public var totpPolicy: TOTPPolicy?
         public var browsers = BrowserRules()
         public var isDemonstration = false
         /// Of the control plane's requests; the clock of a test stands still, so they are off unless they are the test.
@@ -41,6 +43,12 @@ public final class House: Sendable {
         public var backup: String?
         /// A directory that is the store's tier; with it, everything leaves the disk that may.
         public var tier: String?
+        /// A database that it shares with other houses, as nodes do; each has a directory of its own.
+        public var database: String?
+        /// The directory that is the bucket of those who share a database.
+        public var bucket: String?
+        /// Of the node itself: what tells it from the others before it has a number.
+        public var identity = World.real.newID()
         public var trashDays: Int64 = 0
         public var auditReads = false
         /// Instead of real keys.
@@ -65,7 +73,9 @@ public final class House: Sendable {
     /// Answers that may be given again, by the request, as the server remembers them.
     let remembered = Mutex<[String: Response]>([:])
     public let store: OrderedStore
+    public let nodes: Nodes?
     private let blobs: BlobStore
+    private let closeCatalog: @Sendable () -> Void
 
     /// Opens what is in `directory`, so that a second house in the same one is a restart; close the first before.
     public init(
@@ -78,12 +88,16 @@ public final class House: Sendable {
         self.clock = clock
         store = try OrderedStore(at: place.file("index"), families: RocksCatalog.families, logger: log)
         let workers = BlockingPool(threads: 2, name: "worker")
-        catalog = try await RocksCatalog(store: store, pool: workers, world: world, logger: log)
+        outbound = try OutboundClient(log: log, world: .real)
+        let home = try await CatalogHome(options, store, workers, outbound, world)
+        (catalog, nodes, closeCatalog) = (home.catalog, home.nodes, home.close)
         var bytes = BlobStore.Options()
+        bytes.node = nodes?.number ?? 0
         bytes.segmentBytesMax = options.segmentBytesMax
         bytes.ownFileBytesMin = options.ownFileBytesMin
         bytes.isStrict = options.strictReads
         blobs = try BlobStore(at: place.file("store"), store: store, options: bytes, world: world, log: log)
+        if let locations = home.locations, let bucket = options.bucket { try await blobs.share(DirectoryTier(at: bucket, world: world), locations) }
         if let tier = options.tier {
             var tiering = TieringOptions()
             (tiering.delaySeconds, tiering.diskBytesMax) = (0, 1)
@@ -91,18 +105,17 @@ public final class House: Sendable {
         }
         var kept = AuditOptions()
         kept.keepsReads = options.auditReads
-        audit = AuditTrail(in: store, pool: workers, options: kept, world: world, log: log)
+        audit = AuditTrail(in: home.rows, options: kept, world: world, log: log)
         let cheap = PasswordCost(memoryKiB: 64, iterations: 1, parallelism: 1)
         let sealer = try Sealer(key: Array(repeating: 7, count: Sealer.keyBytes), world: world)
-        access = try Access(
-            catalog: catalog, world: world,
-            options: AccessOptions(
-                jwtSecret: Secret("k3JxQ0v9TzR7mW2pLs8dYb4NfHc6UgEa"), passwordCost: cheap, totpPolicy: options.totpPolicy, sealer: sealer,
-                guestAccess: options.guestAccess),
-            decisions: audit, log: log)
+        var accounts = AccessOptions(
+            jwtSecret: Secret("k3JxQ0v9TzR7mW2pLs8dYb4NfHc6UgEa"), passwordCost: cheap, totpPolicy: options.totpPolicy, sealer: sealer,
+            guestAccess: options.guestAccess)
+        accounts.node = nodes?.number ?? 0
+        access = try Access(catalog: catalog, world: world, options: accounts, decisions: audit, log: log)
         try await access.bootstrapAdmin(password: options.adminPassword, passwordFile: place.file("admin.password"), skip: false)
-        outbound = try OutboundClient(log: log, world: .real)
         var engine = Registry.Options(baseURL: BaseURL("https://granary.test"))
+        engine.nodes = nodes
         engine.uploadBytesMax = options.uploadBytesMax
         engine.viewCacheBytes = options.viewCacheBytes
         engine.browsers = options.browsers
@@ -140,6 +153,7 @@ public final class House: Sendable {
     public func close() {
         outbound.close()
         blobs.close()
+        closeCatalog()
         store.close()
     }
 
@@ -162,6 +176,30 @@ public final class House: Sendable {
             group.cancelAll()
             return done
         }
+    }
+}
+
+/// Where a house's catalog is: in its directory, or in the database it shares.
+private struct CatalogHome {
+    let catalog: any Catalog
+    let rows: any RowStore
+    let locations: (any SharedLocations)?
+    let nodes: Nodes?
+    let close: @Sendable () -> Void
+
+    init(
+        _ options: House.Options, _ store: OrderedStore, _ workers: BlockingPool, _ outbound: OutboundClient, _ world: World
+    ) async throws(RegistryError) {
+        guard let database = options.database else {
+            catalog = try await RocksCatalog(store: store, pool: workers, world: world, logger: options.log)
+            (rows, locations, nodes, close) = (PooledStore(store, pool: workers), nil, nil, {})
+            return
+        }
+        var limits = PostgresCatalog.Options()
+        limits.pool.connections = 4
+        let postgres = try await PostgresCatalog(address: database, world: world, options: limits, logger: options.log)
+        (catalog, rows, locations, close) = (postgres, postgres, postgres, { postgres.close() })
+        nodes = try await Nodes.joining(postgres, as: options.identity, client: outbound, world: world)
     }
 }
 

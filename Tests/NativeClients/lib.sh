@@ -152,7 +152,17 @@ sha256() { sha256sum "$1" | cut -d ' ' -f 1; }
 # --- The server ---
 
 # start_granary [FLAGS]: on a free port; again on the same data after `stop "$granary_pid"`, then at the same address.
+# CLUSTER_NODES=N takes N nodes behind a load balancer instead, whose pids are in $node_pid; their one log is $server_log.
 start_granary() {
+    if [[ -n ${CLUSTER_NODES:-} ]]; then
+        source "$root/scripts/tools.sh"
+        source "$root/scripts/cluster.sh"
+        ensure_cluster || fail "PostgreSQL, an S3 server or nginx cannot be had here"
+        : "${server_log:=$scratch/server.log}"
+        start_cluster "$scratch/cluster" "$CLUSTER_NODES" --set lockout_failures=1000 "$@"
+        admin=(-u "admin:$password")
+        return
+    fi
     local port_file=$scratch/port listen=127.0.0.1:${port:-0}
     : "${data:=$scratch/data}" "${server_log:=$scratch/server.log}" "${password:=$(openssl rand -hex 16)}"
     rm -f "$port_file"
@@ -214,4 +224,33 @@ user_password=correct-horse-7-battery
 make_user() {
     set_up status 200 "${admin[@]}" -H 'Content-Type: application/json' "$url/api/v1/users" \
         -d "{\"username\":\"$1\",\"email\":\"$1@example.org\",\"password\":\"$user_password\"}"
+}
+
+# make_permission NAME KEY ACTION PATTERN: what a user may do with the names in a repository that the pattern covers.
+make_permission() {
+    local user repository
+    set_up status 200 "${admin[@]}" "$url/api/v1/users?search=$1"
+    user=$(json "[u['id'] for u in d['items'] if u['username'] == '$1'][0]")
+    set_up status 200 "${admin[@]}" "$url/api/v1/repositories/$2"
+    repository=$(json 'd["id"]')
+    set_up status 200 "${admin[@]}" -H 'Content-Type: application/json' "$url/api/v1/permissions" \
+        -d "{\"principal_type\":\"user\",\"principal_id\":\"$user\",\"target_type\":\"repository\",\"target_id\":\"$repository\",\"actions\":[\"$3\"],\"patterns\":[\"$4\"]}"
+}
+
+# make_token NAME: an API token of that user, to read and write, in $user_token.
+make_token() {
+    set_up status 200 -u "$1:$user_password" -H 'Content-Type: application/json' "$url/api/v1/auth/tokens" \
+        -d '{"name":"ci","scopes":["read:artifacts","write:artifacts"]}'
+    user_token=$(json 'd["token"]')
+}
+
+# make_second_factor NAME: from now on the user's password alone opens nothing (RFC 6238).
+make_second_factor() {
+    local code
+    set_up status 200 -u "$1:$user_password" -X POST "$url/api/v1/auth/totp/setup"
+    code=$(python3 -c 'import base64, hashlib, hmac, struct, sys, time
+key = base64.b32decode(sys.argv[1] + "=" * (-len(sys.argv[1]) % 8))
+mac = hmac.new(key, struct.pack(">Q", int(time.time()) // 30), hashlib.sha1).digest()
+print("%06d" % ((struct.unpack(">I", mac[mac[-1] & 15:][:4])[0] & 0x7FFFFFFF) % 1000000))' "$(json 'd["secret"]')")
+    set_up status 200 -u "$1:$user_password" -H 'Content-Type: application/json' "$url/api/v1/auth/totp/enable" -d "{\"code\":\"$code\"}"
 }

@@ -1,5 +1,6 @@
 import NIOCore
 import NIOPosix
+import NIOSSL
 import Synchronization
 
 /// A socket that says exactly what it is told to, and keeps what it hears.
@@ -20,13 +21,21 @@ final class RawClient: Sendable {
         self.inbox = inbox
     }
 
-    static func connect(to port: Int, at host: String = "127.0.0.1", readsAtOnce: Bool = true) async throws -> RawClient {
+    /// - Parameter tls: nil: in clear text.
+    static func connect(
+        to port: Int, at host: String = "127.0.0.1", readsAtOnce: Bool = true, over tls: NIOSSLContext? = nil
+    ) async throws -> RawClient {
         let inbox = Inbox()
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .channelOption(.autoRead, value: readsAtOnce)
             .channelOption(.allowRemoteHalfClosure, value: true)
             .channelOption(.maxMessagesPerRead, value: 1)
-            .channelInitializer { channel in channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(inbox) } }
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: tls, serverHostname: nil)) }
+                    try channel.pipeline.syncOperations.addHandler(inbox)
+                }
+            }
             .connect(host: host, port: port).get()
         return RawClient(channel, inbox)
     }
@@ -38,6 +47,11 @@ final class RawClient: Sendable {
     func sendAnyway(_ bytes: [UInt8]) { channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
     func endOutput() async throws { try await channel.close(mode: .output).get() }
     func close() async { try? await channel.close().get() }
+    /// Whatever waits for the server then sees an end.
+    func close(afterSeconds seconds: Int64) {
+        let channel = channel
+        channel.eventLoop.scheduleTask(in: .seconds(seconds)) { channel.close(promise: nil) }
+    }
     /// Asks for one more read, for a client that does not read at once.
     func readOnce() { channel.read() }
     func readFromNowOn() async throws { try await channel.setOption(.autoRead, value: true).get() }

@@ -109,12 +109,14 @@ struct RecordTests {
     }
 
     @Test(
-        "tokens in a path are struck out, and nothing that only begins like one",
+        "tokens and names of a login in a path are struck out, and nothing that only begins like one",
         arguments: [
             ("/npm/js/-/user/token/granary_\(String(repeating: "a", count: 43))", "/npm/js/-/user/token/***"),
             ("/npm/js/-/user/token/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZG1pbiJ9.c2lnbmF0dXJl?x=1", "/npm/js/-/user/token/***?x=1"),
             ("/npm/js/granary_tools/-/granary_tools-1.0.0.tgz", "/npm/js/granary_tools/-/granary_tools-1.0.0.tgz"),
             ("/maven/m/eyJ/eyJ-1.0.jar?", "/maven/m/eyJ/eyJ-1.0.jar?"),
+            ("/npm/js/-/user/org.couchdb.user:hunter2%21?x=1", "/npm/js/-/user/org.couchdb.user:***?x=1"),
+            ("/npm/js/org.couchdb/-/org.couchdb-1.0.0.tgz", "/npm/js/org.couchdb/-/org.couchdb-1.0.0.tgz"),
         ])
     func tokens(target: String, written: String) { #expect(Redaction.target(target) == written) }
 }

@@ -26,6 +26,46 @@ extension CatalogConformance {
             try await f.edit(try f.put("b", 2, .allowed))
             try f.equal(try await f.catalog.usage(of: f.main), Usage(assets: 1, packages: 1, bytes: 3))
         },
+        CatalogConformance(claim: "a project's quota refuses growth of all its repositories together, and nothing else") { f in
+            let (project, other) = (EntityID(high: 0x7004, low: 1), EntityID(high: 0x7004, low: 2))
+            func inside(_ id: RepositoryID, _ key: String, _ project: EntityID?) throws -> Change.Part {
+                var repository = try f.repository(id, key)
+                repository.project = project
+                return .putRepository(repository)
+            }
+            func quota(_ project: EntityID) async throws -> [Int64] {
+                try await f.catalog.quota(of: project).map { [$0.bytes, $0.used] } ?? []
+            }
+            try await f.begin()
+            try await f.apply(try inside(f.main, "main", project), try inside(f.side, "side", project))
+            try await f.edit(try f.put("a", 3))
+            // What is there counts from when the quota is set, and is not refused.
+            try await f.apply(.putQuota(project: project, bytes: 3))
+            try f.equal(try await quota(project), [3, 4])
+            try await f.refuses(.noSpace, .edit(f.side, Edit(mutations: [try f.put("b", 0)])))
+            try await f.apply(.putQuota(project: project, bytes: 10))
+            try await f.apply(.edit(f.side, Edit(mutations: [try f.put("b", 5)])))
+            try f.equal(try await quota(project), [10, 10])
+            try await f.refuses(.noSpace, .edit(f.main, Edit(mutations: [try f.put("c", 0)])))
+            // From one to the other, whichever comes first.
+            try await f.apply(
+                .edit(f.main, Edit(mutations: [try f.put("b", 5)])), .edit(f.side, Edit(mutations: [.deleteAsset(try f.name("b"))])))
+            try f.equal(try await quota(project), [10, 10])
+            try await f.edit(.deleteAsset(try f.name("b")))
+            try f.equal(try await quota(project), [10, 4])
+            // A repository comes with what it holds, and leaves with it.
+            try await f.apply(.edit(f.side, Edit(mutations: [try f.put("d", 4)])), .putQuota(project: other, bytes: 4))
+            try await f.refuses(.noSpace, try inside(f.side, "side", other))
+            try await f.apply(try inside(f.side, "side", other), .putQuota(project: other, bytes: 5))
+            try f.equal(try await [quota(project), quota(other)], [[10, 4], [5, 5]])
+            try await f.apply(.deleteRepository(f.side))
+            try f.equal(try await [quota(project), quota(other)], [[10, 4], [5, 0]])
+            let before = try await f.catalog.head()
+            try f.equal(try await f.apply(.putQuota(project: project, bytes: 10)), before)
+            try await f.apply(.putQuota(project: project, bytes: nil))
+            try f.equal(try await quota(project), [])
+            try await f.edit(try f.put("e", 9))
+        },
         CatalogConformance(claim: "a deleted repository is gone with everything in it, and its key is free again") { f in
             try await f.begin()
             try await f.apply(.putRepository(try f.repository(f.side, "side")))

@@ -9,6 +9,7 @@ public final class MemoryCatalog: Catalog {
         var contents: [RepositoryID: MemoryContents] = [:]
         var verdicts: [BlobID: [String: Verdict]] = [:]
         var records: [Record.Kind: [String: Record]] = [:]
+        var quotas: [EntityID: Int64] = [:]
         var stored: Set<BlobID> = []
         var unpinnedSince: [BlobID: Timestamp] = [:]
         var log: [LogEntry] = []
@@ -213,6 +214,7 @@ extension MemoryCatalog.State {
         let revision = Revision(head.number + 1)
         var touched: [LogEntry.Touched] = []
         let before = contents
+        let (heldBefore, quotasBefore) = (held, quotas)
         for part in change.parts {
             switch part {
             case .edit(let id, let edit):
@@ -252,6 +254,8 @@ extension MemoryCatalog.State {
                 if try put(record, ifRevision, revision) { touched.append(.record(record.kind, record.id)) }
             case .deleteRecord(let kind, let id):
                 if records[kind]?.removeValue(forKey: id) != nil { touched.append(.record(kind, id)) }
+            case .putQuota(let project, let bytes):
+                quotas[project] = bytes
             case .putVerdict(let verdict):
                 if verdicts[verdict.blob]?[verdict.inspector] == verdict { continue }
                 verdicts[verdict.blob, default: [:]][verdict.inspector] = verdict
@@ -260,10 +264,38 @@ extension MemoryCatalog.State {
                 if try learn(page, revision) { touched.append(.learned(page.repository, view: page.view)) }
             }
         }
+        for project in Set(quotas.keys).union(quotasBefore.keys).sorted() where quotas[project] != quotasBefore[project] {
+            touched.append(.record(.quota, project.description))
+        }
+        try settleQuotas(heldBefore, revision)
         guard !touched.isEmpty else { return head }
         for case .edit(let id, _) in change.parts { keepDeleted(from: id, before[id], change, revision) }
         log.append(LogEntry(revision: revision, actor: change.actor, at: change.at, requestID: change.requestID, touched: touched))
         return revision
+    }
+
+    /// What each project's repositories hold.
+    private var held: [EntityID: Int64] {
+        var held: [EntityID: Int64] = [:]
+        for (id, repository) in repositories {
+            if let project = repository.project { held[project, default: 0] += contents[id]?.usage.bytes ?? 0 }
+        }
+        return held
+    }
+
+    private mutating func settleQuotas(_ before: [EntityID: Int64], _ revision: Revision) throws(RegistryError) {
+        let held = held
+        for (project, bytes) in quotas {
+            let used = held[project] ?? 0
+            if used > bytes, used > before[project] ?? 0 { throw RegistryError(.noSpace, subject: .request, reason: "over the project's quota") }
+        }
+        let old = records[.quota] ?? [:]
+        records[.quota] = [:]
+        for (project, bytes) in quotas {
+            let record = ProjectQuota(project: project, bytes: bytes, used: held[project] ?? 0).record(revision)
+            let kept = old[record.id]
+            records[.quota]?[record.id] = kept?.value == record.value ? kept : record
+        }
     }
 
     private mutating func put(_ record: Record, _ ifRevision: Revision?, _ revision: Revision) throws(RegistryError) -> Bool {

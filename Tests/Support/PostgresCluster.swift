@@ -33,6 +33,8 @@ public final class PostgresCluster: Sendable {
 
     private let directory: String
     private let bin: String
+    /// Before each of its programs: the server refuses to be started by root.
+    private let asUser: String
 
     private init() throws(RegistryError) {
         guard let bin = PostgresCluster.programs else {
@@ -45,7 +47,7 @@ public final class PostgresCluster: Sendable {
             throw RegistryError(.internal, subject: .store, reason: "no temporary directory", cause: "errno \(errno)")
         }
         directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        try PostgresCluster.run(getuid() == 0 ? "chown \(PostgresCluster.user) \(directory)" : "true")
+        asUser = try PostgresCluster.prefix(bin, directory)
         // Ends with this process, since its input does.
         let end = "trap '' INT TERM; cat >/dev/null; \(stopCommand("immediate")); rm -rf \(directory)"
         guard unsafe popen("{ \(end); } >/dev/null 2>&1", "we") != nil else {
@@ -55,12 +57,19 @@ public final class PostgresCluster: Sendable {
         try start()
     }
 
-    /// The server refuses to be started by root.
-    private static let user = unsafe getpwnam("postgres") == nil ? "nobody" : "postgres"
-
-    private func command(_ program: String, _ arguments: String) -> String {
-        (getuid() == 0 ? "cd / && runuser -u \(PostgresCluster.user) -- " : "") + "\(bin)/\(program) \(arguments)"
+    /// Root is another user for it; or, where that one cannot reach the programs, still itself, by another name in a namespace.
+    private static func prefix(_ bin: String, _ directory: String) throws(RegistryError) -> String {
+        guard getuid() == 0 else { return "" }
+        let user = unsafe getpwnam("postgres") == nil ? "nobody" : "postgres"
+        let other = "cd / && runuser -u \(user) -- "
+        do throws(RegistryError) { try run("\(other) test -x \(bin)/initdb") } catch {
+            return "cd / && unshare --user --map-user=65534 --map-group=65534 -- "
+        }
+        try run("chown \(user) \(directory)")
+        return other
     }
+
+    private func command(_ program: String, _ arguments: String) -> String { "\(asUser)\(bin)/\(program) \(arguments)" }
 
     private func stopCommand(_ mode: String) -> String { command("pg_ctl", "-D \(directory)/d -m \(mode) -w stop") }
 
@@ -79,6 +88,9 @@ public final class PostgresCluster: Sendable {
         try await PostgresCluster.pool.run { () throws(RegistryError) in try PostgresCluster.run(create) }
         return address(of: name)
     }
+
+    /// Of its socket.
+    public var socketDirectory: String { directory }
 
     public func address(of database: String) -> String { "host=\(directory) user=postgres dbname=\(database)" }
 

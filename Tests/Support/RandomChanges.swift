@@ -17,6 +17,7 @@ public struct RandomChanges: Sendable {
     }
 
     public static let repositories = (1...3).map { EntityID(high: 0x7002, low: $0) }
+    static let projects = (1...2).map { EntityID(high: 0x7003, low: $0) }
     public static let packages = ["p", "pa", "p-a"].compactMap { PackageName($0) }
     static let versions = ["1", "1.0", "10"].compactMap { VersionName($0) }
     static let tags = ["latest", "next"].compactMap { TagName($0) }
@@ -53,15 +54,16 @@ public struct RandomChanges: Sendable {
     }
 
     private mutating func part() -> Change.Part {
-        switch pick(0..<24) {
+        switch pick(0..<25) {
         case 0:
             let index = pick(0..<3)
             let key = pick(["r\(index)", "r\(index)", "r\((index + 1) % 3)"])
             guard let key = RepositoryKey(key) else { preconditionFailure("r is a key") }
-            return .putRepository(
-                Repository(
-                    id: Self.repositories[index], key: key, name: "n\(pick(0..<2))", format: "generic", kind: .local, quotaBytes: pick([nil, 12]),
-                    created: Timestamp(seconds: 1)))
+            var repository = Repository(
+                id: Self.repositories[index], key: key, name: "n\(pick(0..<2))", format: "generic", kind: .local, quotaBytes: pick([nil, 12]),
+                created: Timestamp(seconds: 1))
+            repository.project = pick([nil] + Self.projects)
+            return .putRepository(repository)
         case 1:
             let unique: String? = pick([nil, "u", "w"])
             return .putRecord(
@@ -85,6 +87,7 @@ public struct RandomChanges: Sendable {
             let paths: Set<AssetPath>? = pick([nil, nil, [pick(Self.paths)]])
             return .restore(deletion(), only: paths)
         case 8: return .purge(deletion())
+        case 9: return .putQuota(project: pick(Self.projects), bytes: pick([nil, 6, 12, 100]))
         default:
             let count = pick([1, 1, 2, 3])
             let preconditions = pick(0..<6) == 0 ? [precondition()] : []
@@ -145,7 +148,9 @@ public struct CatalogPicture: Sendable, Equatable {
             try await add(repository.id, of: catalog)
         }
         for blob in RandomChanges.blobs { lines.append("verdict \(String(describing: try await catalog.verdict(on: blob)))") }
-        for record in try await catalog.records(.user, after: nil, limit: 100) { lines.append("\(record)") }
+        for kind in [Record.Kind.user, .quota] {
+            for record in try await catalog.records(kind, after: nil, limit: 100) { lines.append("\(record)") }
+        }
         lines.append("\(try await catalog.deletionsOver(by: Timestamp(seconds: 1_900_000_001), limit: 1000))")
         for pin in try await catalog.pins(after: nil, limit: 1000) { lines.append("\(pin)") }
     }

@@ -21,6 +21,7 @@ public struct TierConformance: Sendable {
         }
         let ids = (0..<5).compactMap { BlobID(bytes: [UInt8](repeating: UInt8($0 * 50), count: 32)) }
         var names: [TierName] = [.mark, .segment(1), .segment(0xFFFF_FFFF), .segment(2)]
+        names += [.sharedMark, .object(World.real.newID()), .object(World.real.newID())]
         names += [.part(of: 1, id: World.real.newID()), .part(of: 7, id: World.real.newID()), .end(ids[0])]
         names += ids.map { .blob($0) }
         var stored: [TierName: [UInt8]] = [:]
@@ -43,6 +44,7 @@ public struct TierConformance: Sendable {
         stored[.end(ids[0])] = other
         expect(try await listed(.segments) == objects(stored) { if case .segment = $0 { true } else { false } }, "segments are listed otherwise")
         expect(try await listed(.blobs) == objects(stored) { if case .blob = $0 { true } else { false } }, "blobs are listed otherwise")
+        expect(try await listed(.objects) == objects(stored) { if case .object = $0 { true } else { false } }, "objects are listed otherwise")
         expect(try await listed(.parts) == objects(stored) { if case .part = $0 { true } else { false } }, "parts are listed otherwise")
         await checkAbsence(of: .segment(77), &wrong)
         try await tier.removeLeftovers(before: World.real.now())

@@ -7,7 +7,7 @@ import Testing
 
     /// Folder under Sources (longest match wins) to what its files may import beyond `everywhere`.
     static let arrows: [(folder: String, imports: Set<String>)] = [
-        ("Core", ["Crypto"]),
+        ("Core", ["CThreads", "Crypto"]),
         ("Index/OrderedStore", ["CRocksDB"]),
         ("Index/Catalog", []),
         ("Index/CatalogRules", ["Catalog", "OrderedStore"]),

@@ -11,15 +11,13 @@ import json
 import multiprocessing
 import os
 import random
-import re
 import selectors
-import socket
 import statistics
 import threading
 import time
-from collections import deque
 
 from oracle import sha256
+from pipeline import Pipeline
 from server import Client, Refused, Server, administrator, set_up
 
 SHORT = 20_000
@@ -27,7 +25,6 @@ WORKERS, CONNECTIONS, DEPTH, SLOTS = 2, 24, 4, 48
 CONTENTS, LARGE_EVERY, LARGE_BYTES = 1024, 256, 5 << 18
 SEGMENT_BYTES = 1 << 20
 WINDOW_SECONDS = 6
-LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 def missing():
@@ -56,16 +53,12 @@ class Slot:
         self.path = f"{self.name}/{self.generation}/f"
 
 
-class Connection:
-    """Requests in flight on one socket, answered in their order."""
-
+class Connection(Pipeline):
     def __init__(self, worker, number):
         chance = random.Random(f"{worker.seed}/{worker.number}/{number}")
-        self.worker, self.chance, self.flying, self.incoming, self.outgoing = worker, chance, deque(), bytearray(), bytearray()
+        self.worker, self.chance = worker, chance
         self.slots = [Slot(f"w{worker.number}c{number}s{s}", chance, "bin" if s % 8 == 0 else "gen") for s in range(SLOTS)]
-        self.socket = socket.create_connection(("127.0.0.1", worker.port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.setblocking(False)
+        self.connect(worker.port)
 
     def ask(self):
         slot = self.chance.choice(self.slots)
@@ -74,39 +67,10 @@ class Connection:
         fate = self.chance.random()
         method = "PUT" if not slot.is_there or fate < 0.25 else "GET" if fate < 0.45 else "DELETE"
         body = self.worker.contents[slot.number][0] if method == "PUT" else b""
-        self.outgoing += (f"{method} /general/{slot.repository}/{slot.path} HTTP/1.1\r\nHost: x\r\nAuthorization: {self.worker.authorization}\r\n"
-                          f"Content-Length: {len(body)}\r\n\r\n").encode()
-        self.outgoing += body
+        head = (f"{method} /general/{slot.repository}/{slot.path} HTTP/1.1\r\nHost: x\r\nAuthorization: {self.worker.authorization}\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n")
         slot.is_busy = True
-        self.flying.append((method, slot, time.monotonic(), self.worker.window.value))
-
-    def write(self):
-        while self.outgoing:
-            try:
-                del self.outgoing[:self.socket.send(memoryview(self.outgoing)[:1 << 18].tobytes())]
-            except BlockingIOError:
-                return
-
-    def read(self):
-        """Takes what has come, and judges every whole answer."""
-        try:
-            received = self.socket.recv(1 << 18)
-        except BlockingIOError:
-            return
-        if not received:
-            raise OSError("the server closed the connection")
-        self.incoming += received
-        while self.flying:
-            end = self.incoming.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            length = LENGTH.search(self.incoming, 0, end)
-            whole = end + 4 + (int(length[1]) if length else 0)
-            if len(self.incoming) < whole:
-                return
-            status, body = int(self.incoming[9:12]), bytes(self.incoming[end + 4:whole])
-            del self.incoming[:whole]
-            self.judge(status, body, *self.flying.popleft())
+        self.send(head.encode() + body, method, slot, time.monotonic(), self.worker.window.value)
 
     def judge(self, status, body, method, slot, began, window):
         slot.is_busy = False

@@ -11,15 +11,14 @@ sent, so a wrong answer is one by any clock.
 import multiprocessing
 import os
 import random
-import re
 import selectors
-import socket
 import subprocess
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 
 from holders import ACTS, Office
+from pipeline import Pipeline
 from server import Client, Refused, Server
 
 SHORT = 6
@@ -30,7 +29,6 @@ ALLOWED, REFUSED = (200, 201, 202), (401, 403, 404, 429)
 STANDING, ASKED, TAKEN = range(3)
 # Workers get their acts as they are, functions and all.
 FORK = multiprocessing.get_context("fork")
-LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 def missing():
@@ -72,7 +70,7 @@ class Request:
         return None
 
 
-class Connection:
+class Connection(Pipeline):
     """Requests of many holders on one socket, answered in their order; every third asks for one thing as fast as it can, others send ahead."""
 
     def __init__(self, worker, number):
@@ -80,13 +78,7 @@ class Connection:
         self.chance = random.Random(f"{worker.seed}/{number}")
         self.depth = 3 if number % 3 == 1 else 1
         self.favourite, self.refusals = None, 0
-        self.open()
-
-    def open(self):
-        self.flying, self.incoming, self.outgoing = deque(), bytearray(), bytearray()
-        self.socket = socket.create_connection(("127.0.0.1", self.worker.port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.setblocking(False)
+        self.connect(worker.port)
 
     def next(self):
         if self.number % 3 != 0:
@@ -99,30 +91,8 @@ class Connection:
     def fill(self):
         while len(self.flying) < self.depth:
             request = self.next()
-            self.flying.append((request, request.state(self.worker.states)))
-            self.outgoing += request.bytes()
-        while self.outgoing:
-            try:
-                del self.outgoing[:self.socket.send(self.outgoing)]
-            except BlockingIOError:
-                return
-
-    def read(self):
-        received = self.socket.recv(1 << 16)
-        if not received:
-            raise OSError("the server closed the connection")
-        self.incoming += received
-        while self.flying:
-            end = self.incoming.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            length = LENGTH.search(self.incoming, 0, end)
-            whole = end + 4 + (int(length[1]) if length else 0)
-            if len(self.incoming) < whole:
-                return
-            status, body = int(self.incoming[9:12]), bytes(self.incoming[end + 4:whole])
-            del self.incoming[:whole]
-            self.judge(status, body, *self.flying.popleft())
+            self.send(request.bytes(), request, request.state(self.worker.states))
+        self.write()
 
     def judge(self, status, body, request, before):
         worker = self.worker

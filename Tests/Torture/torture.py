@@ -24,6 +24,7 @@ import full
 import heap
 import kills
 import ledger
+import postgres
 import race
 import revoke
 import surgery
@@ -32,7 +33,7 @@ from run import Run
 MODES = {
     "kills": kills, "kills-tier": kills.WithTier(), "cuts-ext4": cuts.Cuts("ext4"), "cuts-xfs": cuts.Cuts("xfs"), "flips": flips,
     "surgery": surgery, "race": race, "revoke": revoke, "calls": calls, "clock": clock, "faults": faults, "full": full, "descriptors": descriptors,
-    "heap": heap,
+    "heap": heap, "postgres": postgres,
 }
 
 

@@ -37,8 +37,7 @@ extension Access {
         case .token(let token): return try await authenticate(token: token, key: key)
         case .password(let user, let password):
             let proven = try await prove(user, password, from: credentials.address)
-            try requireNoSecondFactor(proven.row)
-            let caller = try await caller(for: proven.row, kind: .password, root: .password(epoch: proven.row.credentialEpoch))
+            let caller = try await passwordCaller(for: proven.row)
             verified.remember(caller, for: key, at: proven.epoch)
             return caller
         }
@@ -154,7 +153,7 @@ extension Access {
             return try await caller(for: try APIToken(record))
         case .password(let epoch):
             guard let row = try await userRow(account), row.user.isActive, row.credentialEpoch == epoch else { throw Access.badCredentials }
-            return try await caller(for: row, kind: .password, root: root)
+            return try await passwordCaller(for: row)
         case .session(let family):
             guard let row = try await userRow(account), row.user.isActive, try await liveSession(family, of: row) != nil else {
                 throw Access.badCredentials
@@ -164,6 +163,15 @@ extension Access {
     }
 
     // MARK: Assembly
+
+    /// Who came with the password, and with nothing else.
+    /// - Throws: `unauthenticated` where that is not enough.
+    private func passwordCaller(for row: UserRow) async throws(RegistryError) -> Caller {
+        let mark = try await requireNoSecondFactor(row)
+        var caller = try await caller(for: row, kind: .password, root: .password(epoch: row.credentialEpoch))
+        caller.holdings.marks.append(mark)
+        return caller
+    }
 
     /// Everything the caller's rights follow from, in one value.
     func caller(

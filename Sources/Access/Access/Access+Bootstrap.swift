@@ -9,9 +9,18 @@ extension Access {
     /// Makes the first administrator, `admin`, when there is none yet; to be called once, before anything is served.
     ///
     /// With a password that is not trivial the account is active at once. Otherwise a random one waits in `passwordFile` (mode 0600, first
-    /// line; never logged), and the server is locked (`setupRequired`) until it was changed. A password given later releases such a lock.
+    /// line; never logged), and the server is locked (`setupRequired`) until it was changed. A password given later releases such a lock. Of
+    /// several nodes the one that makes the account has the file; the others are locked without one.
     public func bootstrapAdmin(password: String?, passwordFile: String, skip: Bool) async throws(RegistryError) {
         guard !skip else { return }
+        do throws(RegistryError) { try await bootstrap(password, passwordFile) } catch {
+            // Another node that starts at this moment was first: what it made is there now.
+            guard error.code == .conflict, catalog.isShared else { throw error }
+            try await bootstrap(password, passwordFile)
+        }
+    }
+
+    private func bootstrap(_ password: String?, _ passwordFile: String) async throws(RegistryError) {
         let given = password.map(Secret.init).flatMap { $0.isEmpty ? nil : $0 }
         let usable = given.flatMap { PasswordPolicy.isTrivial($0) ? nil : $0 }
         if given != nil, usable == nil { log.warning("ADMIN_PASSWORD is trivial and was not used") }
@@ -20,7 +29,7 @@ extension Access {
             if let usable {
                 lockSetup(passwordFile)
                 try await replacePassword(of: row, with: usable, mustChange: false, by: .system, requestID: "start")
-            } else if KeyFile.exists(passwordFile) {
+            } else if KeyFile.exists(passwordFile) || catalog.isShared {
                 lockSetup(passwordFile)
             } else {
                 // The file was lost before anybody used it: another password, or nobody could ever get in.
@@ -46,7 +55,11 @@ extension Access {
     ) async throws(RegistryError) {
         let password = generatedPassword()
         try KeyFile.write(Array("\(password.revealed)\n".utf8), to: file)
-        try await commit(password)
+        do throws(RegistryError) { try await commit(password) } catch {
+            // Nobody's: another node made the account.
+            if error.code == .conflict, !KeyFile.remove(file) { log.warning("a password that was never used stays in \(file)") }
+            throw error
+        }
         lockSetup(file)
         log.notice("the first administrator's password waits in a file; the server is locked until it is changed", metadata: ["file": "\(file)"])
     }

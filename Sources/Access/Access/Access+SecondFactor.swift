@@ -41,18 +41,22 @@ extension Access {
     private static let codeSeconds: Int64 = 300
     private static let enrolmentSeconds: Int64 = 600
 
+    /// - Returns: what holds as long as the policy does.
     /// - Throws: `unauthenticated` where the password alone is not enough.
-    func requireNoSecondFactor(_ row: UserRow) throws(RegistryError) {
-        guard row.user.hasTOTP || options.totpPolicy.requires(row.user) else { return }
+    func requireNoSecondFactor(_ row: UserRow) async throws(RegistryError) -> Stamps.Mark {
+        let mark = verified.epoch(of: Access.totpPolicyKey)
+        let isRequired = try await totpPolicy().requires(row.user)
+        guard row.user.hasTOTP || isRequired else { return mark }
         throw RegistryError(.unauthenticated, subject: .request, reason: "this account logs in with a second factor: use an API token here")
     }
 
     /// After the password.
     func proceed(_ row: UserRow, requestID: String, for asked: Asked?) async throws(RegistryError) -> Login {
-        let isWhole = !row.user.hasTOTP && !options.totpPolicy.requires(row.user)
+        let isRequired = try await totpPolicy().requires(row.user)
+        let isWhole = !row.user.hasTOTP && !isRequired
         try keepLogin(of: row, isWhole ? nil : "a second factor is to come", requestID: requestID, for: asked)
         if row.user.hasTOTP { return .needsCode(pending(.totpPending, Access.codeSeconds, row)) }
-        if options.totpPolicy.requires(row.user) { return .needsEnrolment(pending(.totpEnrolment, Access.enrolmentSeconds, row)) }
+        if isRequired { return .needsEnrolment(pending(.totpEnrolment, Access.enrolmentSeconds, row)) }
         return .session(try await open(for: row, requestID: requestID))
     }
 
@@ -91,6 +95,42 @@ extension Access {
         }
     }
 
+    // MARK: The policy
+
+    static let totpPolicySetting = "totp_policy"
+    private static let totpPolicyFormat: UInt8 = 1
+    /// Stands for the policy among the accounts whose changes are waited for.
+    static let totpPolicyKey = EntityID(high: 0, low: 1)
+
+    /// Who needs a second factor: what the configuration says, else what an administrator said last.
+    public func totpPolicy() async throws(RegistryError) -> TOTPPolicy {
+        if let policy = options.totpPolicy { return policy }
+        guard let record = try await catalog.record(.setting, id: Access.totpPolicySetting) else { return .disabled }
+        var reader = try Rows.reader(record, format: Access.totpPolicyFormat)
+        return try BinaryReader.checked(TOTPPolicy(rawValue: try reader.readString()))
+    }
+
+    /// Counts from the next request on that comes with a password. Sessions and tokens go on.
+    /// - Throws: `conflict` where the configuration says another; `unsupported` without a sealing key.
+    public func setTOTPPolicy(_ policy: TOTPPolicy, by actor: Actor, requestID: String) async throws(RegistryError) {
+        if let configured = options.totpPolicy {
+            guard configured == policy else {
+                throw RegistryError(.conflict, subject: .field("policy"), reason: "the configuration says it: totp_policy is \(configured.rawValue)")
+            }
+            return
+        }
+        guard policy == .disabled || options.sealer != nil else { throw Access.noSealer }
+        var writer = BinaryWriter()
+        writer.write(Access.totpPolicyFormat)
+        writer.write(policy.rawValue)
+        let record = Record(kind: .setting, id: Access.totpPolicySetting, value: writer.bytes)
+        try await commit([.putRecord(record, ifRevision: nil)], of: [Access.totpPolicyKey], by: actor, requestID: requestID)
+    }
+
+    private static var noSealer: RegistryError {
+        RegistryError(.unsupported, subject: .configuration("seal"), reason: "without a sealing key there are no second factors")
+    }
+
     // MARK: Setting up
 
     /// Another secret for the caller's authenticator; it counts once a code of it was shown.
@@ -125,7 +165,7 @@ extension Access {
     ) async throws(RegistryError) {
         let row = try await interactive(caller)
         guard row.user.hasTOTP else { throw Access.noSecondFactor }
-        guard !options.totpPolicy.requires(row.user) else {
+        guard try await !totpPolicy().requires(row.user) else {
             throw RegistryError(.conflict, subject: .request, reason: "this server wants a second factor of this account")
         }
         try await reprove(Secret(password), of: row, from: asked?.peer ?? "")
@@ -152,9 +192,7 @@ extension Access {
     }
 
     private func setUp(_ row: UserRow, requestID: String) async throws(RegistryError) -> TOTPSetup {
-        guard let sealer = options.sealer else {
-            throw RegistryError(.unsupported, subject: .configuration("seal"), reason: "without a sealing key there are no second factors")
-        }
+        guard let sealer = options.sealer else { throw Access.noSealer }
         let bytes = world.randomBytes(TOTP.secretBytes)
         let text = Secret(Base32.encode(bytes))
         let sealed = try sealer.seal(text, for: SecondFactor.place(row.user.id))

@@ -44,22 +44,23 @@ extension Access {
 
     /// The tokens that are good for this repository and for no other, whoever's they are.
     public func tokens(for repository: RepositoryID) async throws(RegistryError) -> [APIToken] {
-        var tokens: [APIToken] = []
-        for record in try await records(.token, prefix: "") {
-            let token = try APIToken(record)
-            if token.repositories == [repository], try await isStanding(token) { tokens.append(uses.told(token)) }
-        }
-        return tokens
+        let all = try await records(.token, prefix: "").map { (record) throws(RegistryError) in try APIToken(record) }
+        return try await standing(all.filter { $0.repositories == [repository] }, among: all)
     }
 
     /// In the order they were made.
     public func tokens(of account: EntityID) async throws(RegistryError) -> [APIToken] {
-        var tokens: [APIToken] = []
-        for record in try await records(.token, prefix: "\(account)/") {
-            let token = try APIToken(record)
-            if try await isStanding(token) { tokens.append(uses.told(token)) }
-        }
-        return tokens
+        let own = try await records(.token, prefix: "\(account)/").map { (record) throws(RegistryError) in try APIToken(record) }
+        return try await standing(own, among: own)
+    }
+
+    /// How many tokens each of the accounts has.
+    public func tokenCounts(of accounts: Set<EntityID>) async throws(RegistryError) -> [EntityID: Int] {
+        guard !accounts.isEmpty else { return [:] }
+        let all = try await records(.token, prefix: "").map { (record) throws(RegistryError) in try APIToken(record) }
+        var counts: [EntityID: Int] = [:]
+        for token in try await standing(all.filter { accounts.contains($0.account) }, among: all) { counts[token.account, default: 0] += 1 }
+        return counts
     }
 
     // MARK: Generations
@@ -82,13 +83,28 @@ extension Access {
         return (tokens, marks)
     }
 
-    /// What was made with a token that is gone is nobody's concern any more.
-    private func isStanding(_ token: APIToken) async throws(RegistryError) -> Bool {
-        do throws(RegistryError) { _ = try await ancestors(of: token) } catch {
-            guard error.code == .unauthenticated else { throw error }
-            return false
+    /// Those with all the tokens that they were made with: what was made with one that is gone is nobody's concern any more.
+    /// - Parameter known: rows that are at hand; any other is read once.
+    private func standing(_ tokens: [APIToken], among known: [APIToken]) async throws(RegistryError) -> [APIToken] {
+        let now = world.now()
+        var rows: [String: APIToken?] = [:]
+        for token in known { rows[APIToken.recordID(token.account, token.id)] = token }
+        var standing: [APIToken] = []
+        for token in tokens {
+            var next = token.parent
+            var generations = 0
+            while let place = next, generations < Access.tokenGenerationsMax {
+                if rows[place.recordID] == nil {
+                    rows[place.recordID] = .some(
+                        try await catalog.record(.token, id: place.recordID).map { (record) throws(RegistryError) in try APIToken(record) })
+                }
+                guard let parent = rows[place.recordID] ?? nil, !parent.isExpired(at: now) else { break }
+                generations += 1
+                next = parent.parent
+            }
+            if next == nil { standing.append(uses.told(token)) }
         }
-        return true
+        return standing
     }
 
     private func parent(of caller: Caller) async throws(RegistryError) -> APIToken.Place? {

@@ -17,7 +17,8 @@ public struct AccessOptions: Sendable {
     public var guessLimits: GuessLimits
     /// How many earlier passwords a new one must differ from, beside the current one.
     public var passwordHistory: Int
-    public var totpPolicy: TOTPPolicy
+    /// nil: what administrators say over REST.
+    public var totpPolicy: TOTPPolicy?
     /// How long after a login its session makes tokens and changes second factors; 0: as long as it lasts.
     public var freshLoginMinutes: Int64
     /// Seals the secrets of second factors; without it there are none.
@@ -26,11 +27,13 @@ public struct AccessOptions: Sendable {
     public var guestAccess: Bool
     /// Verified credentials kept in memory.
     public var verifiedMax: Int
+    /// Of several nodes this one's number, which its tickets name; 0: there is one.
+    public var node: UInt16 = 0
 
     public init(
         jwtSecret: Secret, accessMinutes: Int64 = 30, refreshDays: Int64 = 7, registryTokenSeconds: Int64 = 300,
         passwordCost: PasswordCost = PasswordCost(), hashesAtOnceMax: Int = 2, passwordLengthMin: Int = 8, guessLimits: GuessLimits = GuessLimits(),
-        passwordHistory: Int = 4, totpPolicy: TOTPPolicy = .disabled, freshLoginMinutes: Int64 = 60, sealer: Sealer? = nil,
+        passwordHistory: Int = 4, totpPolicy: TOTPPolicy? = nil, freshLoginMinutes: Int64 = 60, sealer: Sealer? = nil,
         guestAccess: Bool = true, verifiedMax: Int = 8192
     ) {
         self.jwtSecret = jwtSecret
@@ -96,7 +99,9 @@ public final class Access: Sendable {
         }
         guard (0...24).contains(options.passwordHistory) else { throw refuse("password_history", "0 to 24") }
         guard (0...10_080).contains(options.freshLoginMinutes) else { throw refuse("fresh_login_minutes", "0 to 10080") }
-        guard options.totpPolicy == .disabled || options.sealer != nil else { throw refuse("totp_policy", "second factors need a sealing key") }
+        guard options.totpPolicy ?? .disabled == .disabled || options.sealer != nil else {
+            throw refuse("totp_policy", "second factors need a sealing key")
+        }
         self.catalog = catalog
         self.world = world
         self.options = options
@@ -141,6 +146,7 @@ public final class Access: Sendable {
             switch part {
             case .putRecord(let record, _): "put \(record.kind) \(record.id)"
             case .deleteRecord(let kind, let id): "delete \(kind) \(id)"
+            case .putQuota(let project, let bytes): "\(bytes == nil ? "delete" : "put") quota \(project)"
             default: nil
             }
         }.joined(separator: ", ")

@@ -114,10 +114,9 @@ extension Access {
     }
 
     /// For a list of names of which each is shown only if `mayRead` holds for it: something in the repository may be read. Of a virtual repository's
-    /// members only those are listed that may be read as a whole: what the virtual's name covers is not asked of them again.
+    /// members those are listed of which something may be read, each name that the right on the member covers.
     public func authorizeNames(_ caller: Caller, on repository: Repository) throws(RegistryError) -> Authorized {
-        let some = try authorize(caller, .read, on: repository, about: .unknown)
-        return Authorized(repository: repository, permission: .read, caller: caller, subject: .whole, names: some.names)
+        try authorize(caller, .read, on: repository, about: .unknown)
     }
 
     /// Whether listings name it. A token may list repositories whose bytes it does not cover.

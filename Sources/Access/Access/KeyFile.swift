@@ -11,7 +11,7 @@ public enum KeyFile {
     /// The key in the file; a new one of `count` random bytes if there was none. Its folder must exist.
     /// - Throws: `invalid` when the file has another length or others may read it; `corrupt` when it is damaged; `internal` when the system refuses.
     public static func loadOrCreate(path: String, bytes count: Int, world: World) throws(RegistryError) -> [UInt8] {
-        if !exists(path) { try write(checked(world.randomBytes(count)), to: path) }
+        if !exists(path) { try create(checked(world.randomBytes(count)), at: path, world) }
         let descriptor = unsafe open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
         guard descriptor >= 0 else { throw failure("open", path) }
         defer { _ = close(descriptor) }
@@ -43,10 +43,24 @@ public enum KeyFile {
         return unsafe lstat(path, &status) == 0
     }
 
+    /// Of several that make the file at the same time, nodes that share a folder, one does, and the others find it.
+    private static func create(_ bytes: [UInt8], at path: String, _ world: World) throws(RegistryError) {
+        let draft = "\(path).\(world.newID()).new"
+        try draw(bytes, at: draft)
+        guard unsafe link(draft, path) == 0 || errno == EEXIST, remove(draft) else { throw failure("link", path) }
+        try synchronizeFolder(of: path)
+    }
+
     /// Replaces the file as a whole and durably: a crash leaves the old one or the new one.
     static func write(_ bytes: [UInt8], to path: String) throws(RegistryError) {
         let draft = path + ".new"
         guard unsafe unlink(draft) == 0 || errno == ENOENT else { throw failure("unlink", draft) }
+        try draw(bytes, at: draft)
+        guard unsafe rename(draft, path) == 0 else { throw failure("rename", path) }
+        try synchronizeFolder(of: path)
+    }
+
+    private static func draw(_ bytes: [UInt8], at draft: String) throws(RegistryError) {
         let descriptor = unsafe open(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw failure("open", draft) }
         defer { _ = close(descriptor) }
@@ -62,8 +76,6 @@ public enum KeyFile {
             done += count
         }
         guard fsync(descriptor) == 0 else { throw failure("fsync", draft) }
-        guard unsafe rename(draft, path) == 0 else { throw failure("rename", path) }
-        try synchronizeFolder(of: path)
     }
 
     /// False when it is still there.

@@ -40,48 +40,44 @@ extension Project: Anchor {
     }
 }
 
-extension Repository {
-    private static let projectSetting = "project_id"
-
-    /// The project it belongs to. One that is deleted has no members, and its id never comes back.
-    public var project: EntityID? {
-        get { settings[Repository.projectSetting].flatMap { EntityID($0) } }
-        set { settings[Repository.projectSetting] = newValue?.description }
-    }
-}
-
 // Who may call these is decided by `requireAdmin` before; `actor` is who did it, for the log.
 extension Access {
     /// - Throws: `invalid` for a key or name that is none; `conflict` when the key is taken, in either case.
     public func createProject(
-        key: String, name: String, description: String?, by actor: Actor, requestID: String
+        key: String, name: String, description: String?, quotaBytes: Int64? = nil, by actor: Actor, requestID: String
     ) async throws(RegistryError) -> Project {
         guard RepositoryKey(key) != nil else {
             throw RegistryError(.invalid, subject: .field("key"), reason: "a project's key is 1-128 of A-Z a-z 0-9 . _ - and begins with no . or -")
         }
         try Access.check(projectName: name, description)
+        try Access.check(quotaBytes: quotaBytes)
         let now = world.now()
         let project = Project(id: world.newID(), key: key, name: name, description: description, created: now, updated: now)
-        do throws(RegistryError) { try await commit([.putRecord(project.record, ifRevision: .zero)], of: [], by: actor, requestID: requestID) } catch
-        {
+        var parts = [Change.Part.putRecord(project.record, ifRevision: .zero)]
+        if let quotaBytes { parts.append(.putQuota(project: project.id, bytes: quotaBytes)) }
+        do throws(RegistryError) { try await commit(parts, of: [], by: actor, requestID: requestID) } catch {
             guard error.code == .conflict else { throw error }
             throw RegistryError(.conflict, subject: .field("key"), reason: "there is a project \(key) already")
         }
         return project
     }
 
-    /// What is nil stays.
+    /// What is nil stays. A quota below what is held already refuses what would make it more.
+    /// - Parameter quotaBytes: the inner nil lifts it.
     /// - Throws: `notFound`.
     public func updateProject(
-        _ id: EntityID, name: String?, description: String?, by actor: Actor, requestID: String
+        _ id: EntityID, name: String?, description: String?, quotaBytes: Int64?? = nil, by actor: Actor, requestID: String
     ) async throws(RegistryError) -> Project {
         if let name { try Access.check(projectName: name, nil) }
         try Access.check(projectName: "-", description)
+        try Access.check(quotaBytes: quotaBytes ?? nil)
         return try await retrying { () throws(RegistryError) in
             var project = try await self.projectRow(id)
             project.name = name ?? project.name
             project.description = description ?? project.description
-            try await self.commit([project.touched(at: self.world.now())], of: [], by: actor, requestID: requestID)
+            var parts = [project.touched(at: self.world.now())]
+            if let quotaBytes { parts.append(.putQuota(project: id, bytes: quotaBytes)) }
+            try await self.commit(parts, of: [], by: actor, requestID: requestID)
             return try await self.projectRow(id)
         }
     }
@@ -98,7 +94,7 @@ extension Access {
             let grants = try await self.grants(on: .project(id))
             parts += grants.map { .deleteRecord(.permission, id: $0.recordID) }
             parts += try await freed().map { .putRepository($0) }
-            parts.append(.deleteRecord(.project, id: id.description))
+            parts += [.putQuota(project: id, bytes: nil), .deleteRecord(.project, id: id.description)]
             try await self.commit(parts, of: grants.map(\.principal.id), by: actor, requestID: requestID)
         }
     }
@@ -106,6 +102,18 @@ extension Access {
     public func project(_ id: EntityID) async throws(RegistryError) -> Project? {
         guard let record = try await catalog.record(.project, id: id.description) else { return nil }
         return try Project(record)
+    }
+
+    public func quota(of project: EntityID) async throws(RegistryError) -> ProjectQuota? { try await catalog.quota(of: project) }
+
+    /// By project, of those that have one.
+    public func quotas() async throws(RegistryError) -> [EntityID: ProjectQuota] {
+        var quotas: [EntityID: ProjectQuota] = [:]
+        for record in try await records(.quota, prefix: "") {
+            let quota = try ProjectQuota(record)
+            quotas[quota.project] = quota
+        }
+        return quotas
     }
 
     /// In the order they were made.
@@ -129,6 +137,10 @@ extension Access {
         guard (description?.utf8.count ?? 0) <= 1024 else {
             throw RegistryError(.invalid, subject: .field("description"), reason: "at most 1024 bytes")
         }
+    }
+
+    private static func check(quotaBytes: Int64?) throws(RegistryError) {
+        guard quotaBytes ?? 0 >= 0 else { throw RegistryError(.invalid, subject: .field("quota_bytes"), reason: "a quota is not negative") }
     }
 
     // MARK: Making repositories

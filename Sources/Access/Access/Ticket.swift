@@ -3,7 +3,8 @@ import Crypto
 import Synchronization
 
 /// A ticket lets whoever has it GET one path once, within half a minute, as somebody who may read it: for a browser's download, which can send no
-/// header. It lives in memory only, and by its fingerprint: a restart voids it.
+/// header. It lives in memory only, and by its fingerprint: a restart voids it. Of several nodes the text names the one that made it, which alone can
+/// take it.
 struct Ticket: Sendable {
     var caller: Caller
     /// As it was asked for: the request's path must be this, decoded.
@@ -48,7 +49,8 @@ extension Access {
         guard caller.credentialKind != .registryToken else {
             throw RegistryError(.forbidden, subject: .request, reason: "this credential makes no tickets")
         }
-        let text = Secret(Hex.encode(world.randomBytes(TokenText.randomBytes)))
+        let secret = Hex.encode(world.randomBytes(TokenText.randomBytes))
+        let text = Secret(options.node == 0 ? secret : "\(secret)-\(options.node)")
         let now = world.now()
         let expires = min(now.adding(seconds: Access.ticketSeconds), caller.expires ?? .init(milliseconds: .max))
         try tickets.add(Ticket(caller: caller, path: path, expires: expires), text: text, now: now)

@@ -85,6 +85,7 @@ final class VerifiedCache: Sendable {
 
     /// Everything remembered of the account, or of the group's members, is forgotten.
     func advance(_ id: EntityID) { epochs.advance(id) }
+    func advanceAll() { epochs.advanceAll() }
 
     private func insert(_ entry: Entry, for key: Key, into state: inout State) {
         if state.young.count >= generationMax {

@@ -17,7 +17,7 @@ public struct AuditOptions: Sendable {
     public init() {}
 }
 
-/// The audit log of one node, in its ordered store.
+/// The audit log: one chain, whatever writes to it. Of one node in its ordered store, of several in their database.
 public final class AuditTrail: DecisionLog {
     private struct State {
         var pending = 0
@@ -34,18 +34,17 @@ public final class AuditTrail: DecisionLog {
 
     private static let headKey: [UInt8] = [0], startKey: [UInt8] = [1]
     private static let recordPrefix: UInt8 = 2
+    private static let head = RowName(headKey, in: .audit)
 
-    private let store: OrderedStore
-    private let pool: BlockingPool
+    private let rows: any RowStore
     private let options: AuditOptions
     private let world: World
     private let log: Logger
     private let state = Mutex(State())
 
-    /// - Parameter pool: where it is read.
-    public init(in store: OrderedStore, pool: BlockingPool, options: AuditOptions = AuditOptions(), world: World, log: Logger) {
-        self.store = store
-        self.pool = pool
+    /// - Parameter rows: where changes to the catalog are queued, too, so that a record is in the commit of what it allowed, or in an earlier one.
+    public init(in rows: any RowStore, options: AuditOptions = AuditOptions(), world: World, log: Logger) {
+        self.rows = rows
         self.options = options
         self.world = world
         self.log = log
@@ -95,7 +94,7 @@ public final class AuditTrail: DecisionLog {
 
     /// Before any change that the decisions allow in the committer's queue: in its commit, or in an earlier one.
     private func write(_ lines: [[UInt8]], isPatient: Bool) {
-        store.enqueue(isPatient: isPatient) { batch throws(RegistryError) in
+        rows.enqueue(reads: [AuditTrail.head], isPatient: isPatient) { batch throws(RegistryError) in
             for members in lines { try AuditTrail.append(members, to: batch) }
         } completion: { [self] result in
             let (isNew, summary) = state.withLock { state in
@@ -113,7 +112,7 @@ public final class AuditTrail: DecisionLog {
     }
 
     private static func append(_ members: [UInt8], to batch: OrderedStore.Batch) throws(RegistryError) {
-        let last = try batch.get(headKey, in: .audit).map { (row) throws(RegistryError) in try AuditLink(row: row) } ?? .start
+        let last = try link(headKey, batch)
         let line = AuditLine.line(last.number &+ 1, members)
         let link = last.next(line)
         batch.put(key(link.number), AuditRow(hash: link.hash, line: line).bytes, in: .audit)
@@ -131,17 +130,17 @@ public final class AuditTrail: DecisionLog {
 
     /// The newest record there is.
     public func head() async throws(RegistryError) -> AuditLink {
-        try await pool.run { [store] () throws(RegistryError) in try AuditTrail.link(AuditTrail.headKey, store) }
+        try await rows.look { rows throws(RegistryError) in try AuditTrail.link(AuditTrail.headKey, rows) }
     }
 
-    private static func link(_ key: [UInt8], _ rows: some OrderedRows) throws(RegistryError) -> AuditLink {
+    private static func link(_ key: [UInt8], _ rows: any OrderedRows) throws(RegistryError) -> AuditLink {
         try rows.get(key, in: .audit).map { (row) throws(RegistryError) in try AuditLink(row: row) } ?? .start
     }
 
     /// Looks at every record. Blocks.
+    /// - Parameter rows: of one moment.
     /// - Throws: `corrupt` when one was changed, removed or added.
-    public static func verify(_ store: OrderedStore, expecting expected: AuditLink? = nil) throws(RegistryError) -> AuditReport {
-        let rows = try store.snapshot()
+    public static func verify(_ rows: any OrderedRows, expecting expected: AuditLink? = nil) throws(RegistryError) -> AuditReport {
         var verifier = AuditVerifier(from: try link(startKey, rows), expecting: expected)
         try rows.scan(.audit, prefix: [recordPrefix]) { (key, value) throws(RegistryError) in
             let row = try AuditRow(value)
@@ -156,11 +155,11 @@ public final class AuditTrail: DecisionLog {
 
     /// Records after `number` as lines of an export, each ended by a newline; at most `limit`, oldest first. Without a number it begins with the
     /// oldest, and with the head of an export. Blocks.
+    /// - Parameter rows: of one moment.
     /// - Returns: the lines, and the number to go on after; nil at the end.
     public static func export(
-        _ store: OrderedStore, after number: UInt64?, limit: Int
+        _ rows: any OrderedRows, after number: UInt64?, limit: Int
     ) throws(RegistryError) -> (lines: [UInt8], next: UInt64?) {
-        let rows = try store.snapshot()
         let newline = UInt8(ascii: "\n")
         var lines: [UInt8] = []
         var last = number ?? 0
@@ -181,13 +180,12 @@ public final class AuditTrail: DecisionLog {
     }
 
     public func export(after number: UInt64?, limit: Int) async throws(RegistryError) -> (lines: [UInt8], next: UInt64?) {
-        try await pool.run { [store] () throws(RegistryError) in try AuditTrail.export(store, after: number, limit: limit) }
+        try await rows.look { rows throws(RegistryError) in try AuditTrail.export(rows, after: number, limit: limit) }
     }
 
     /// Records that fit, the newest first, and how many fit of all that were looked at: without a condition all, else the newest 100,000.
     public func find(_ query: AuditQuery) async throws(RegistryError) -> (records: [AuditRecord], total: Int) {
-        try await pool.run { [store] () throws(RegistryError) in
-            let rows = try store.snapshot()
+        try await rows.look { rows throws(RegistryError) in
             let isAll = query.isAll
             var (seen, fitting, records) = (0, 0, [AuditRecord]())
             try rows.scan(.audit, from: [AuditTrail.recordPrefix], upTo: [AuditTrail.recordPrefix + 1], reverse: true) {
@@ -225,7 +223,7 @@ public final class AuditTrail: DecisionLog {
     func trim() async throws(RegistryError) {
         guard options.days > 0 else { return }
         let end = world.now().adding(seconds: -options.days * 86_400)
-        let removed: UInt64 = try await store.commit { batch throws(RegistryError) in
+        let removed: UInt64 = try await rows.commit { batch throws(RegistryError) in
             let start = try AuditTrail.link(AuditTrail.startKey, batch)
             var kept = start
             try batch.scan(.audit, from: AuditTrail.key(start.number &+ 1), upTo: [AuditTrail.recordPrefix + 1], reverse: false) {

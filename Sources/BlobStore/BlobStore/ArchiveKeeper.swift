@@ -63,7 +63,7 @@ public final class ArchiveKeeper: Sendable {
             repeat {
                 let page = try await blobs.watchArchives(
                     after: last, limit: ArchiveKeeper.pageBlobs, coldSeconds: options.coldSeconds, reads)
-                for id in page.cold where !Task.isCancelled { await open(id) }
+                for id in page.cold where !Task.isCancelled { await open(id, sparing: reads) }
                 last = page.last
             } while last != nil && !Task.isCancelled
         } catch {
@@ -73,10 +73,10 @@ public final class ArchiveKeeper: Sendable {
         state.withLock { $0.rounds += 1 }
     }
 
-    private func open(_ id: BlobID) async {
+    private func open(_ id: BlobID, sparing reads: ReadMarks.Taken) async {
         do throws(RegistryError) {
             let length = try await blobs.location(of: id)?.length ?? 0
-            let outcome = try await blobs.open(archive: id, pace: Pace(bytesPerSecond: options.bytesPerSecondMax, world: blobs.world))
+            let outcome = try await blobs.open(archive: id, pace: Pace(bytesPerSecond: options.bytesPerSecondMax, world: blobs.world), sparing: reads)
             state.withLock { totals in
                 switch outcome {
                 case .cut(let newBytes):

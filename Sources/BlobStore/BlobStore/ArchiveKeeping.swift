@@ -1,4 +1,3 @@
-import CBlobStore
 public import Core
 import Logging
 import OrderedStore
@@ -52,8 +51,13 @@ extension BlobStore {
     /// Opens the archive, and keeps its opened form in chunks instead of it if that saves a tenth.
     /// - Throws: `corrupt` when it is damaged, `noSpace`; it stays as it was then.
     public func open(archive id: BlobID, pace: Pace) async throws(RegistryError) -> Chunking {
+        try await open(archive: id, pace: pace, sparing: nil)
+    }
+
+    /// - Parameter reads: another that this one is like is not opened for its sake when it is in there.
+    func open(archive id: BlobID, pace: Pace, sparing reads: ReadMarks.Taken?) async throws(RegistryError) -> Chunking {
         guard let location = try await location(of: id), isWhole(id, location) else { return .passedOver }
-        let (chunking, hadFile) = try await openHeld(id, pace)
+        let (chunking, hadFile) = try await openHeld(id, pace, sparing: reads)
         if hadFile { try await removeOldFile(of: id) }
         return chunking
     }
@@ -66,25 +70,43 @@ extension BlobStore {
         return location.isWhole && lengths.contains(location.length) && !hasLeft(id, location)
     }
 
-    private func openHeld(_ id: BlobID, _ pace: Pace) async throws(RegistryError) -> (Chunking, hadFile: Bool) {
+    private func openHeld(
+        _ id: BlobID, _ pace: Pace, sparing reads: ReadMarks.Taken?
+    ) async throws(RegistryError) -> (Chunking, hadFile: Bool) {
         // Held: the sweep leaves it alone. Compaction may still move it.
         guard let staged = try await staged(id) else { return (.passedOver, false) }
         defer { withExtendedLifetime(staged) {} }
+        guard let opened = try await openedForm(of: staged, pace) else { return (try await keepClosed(id), false) }
+        await chunkTurn.begin()
+        defer { chunkTurn.end() }
+        return try await keepOpened(id, opened, pace, sparing: reads)
+    }
+
+    /// nil when it is no archive, or none that can be made again.
+    func openedForm(of id: BlobID, _ pace: Pace) async throws(RegistryError) -> OpenedArchive? {
+        guard let location = try await location(of: id), isWhole(id, location), let staged = try await staged(id) else { return nil }
+        defer { withExtendedLifetime(staged) {} }
+        guard try ArchiveOpening.isArchive(staged.content()) else { return nil }
+        return try await openedForm(of: staged, pace)
+    }
+
+    private func openedForm(of staged: any StagedBytes, _ pace: Pace) async throws(RegistryError) -> OpenedArchive? {
         let content = try staged.content()
         let formBytes = content.length.multipliedReportingOverflow(by: 8)
         try checkSpace(for: formBytes.overflow ? content.length : formBytes.partialValue)
         let isOver = Flag()
-        let opened = try await interruptibly(isOver) { [self] () throws(RegistryError) in
-            granary_give_way()
+        return try await interruptibly(isOver) { [self] () throws(RegistryError) in
             var throttle = Throttle(pace)
             return try ArchiveOpening.open(content, limits: options.archives, isOver: { isOver.isSet }, pause: { throttle.rest(after: $0) }) {
                 () throws(RegistryError) in try newTemporaryFile()
             }
         }
-        guard let opened else { return (try await keepClosed(id), false) }
-        await chunkTurn.begin()
-        defer { chunkTurn.end() }
-        return try await keepOpened(id, opened, pace)
+    }
+
+    /// When it has been cold once more.
+    func lookLater(at id: BlobID) async throws(RegistryError) -> Chunking {
+        try await watch([(id, .seen(world.now()))])
+        return .passedOver
     }
 
     func keepClosed(_ id: BlobID) async throws(RegistryError) -> Chunking {

@@ -1,4 +1,3 @@
-import CBlobStore
 import Core
 import Logging
 import NIOCore
@@ -37,11 +36,10 @@ extension BlobStore {
             let began = world.monotonicNanoseconds()
             let staging = try stage(expectedLength: location.length, digests: .sha256)
             try await rebuilds.pool.run { () throws(RegistryError) in
-                granary_give_way()
                 var rebuild = ArchiveRebuild(form, of: ChunkBytes(blob.recipe) { piece throws(RegistryError) in try blob.read(piece) })
                 try rebuild.run(form) { bytes throws(RegistryError) in try staging.write(ByteBuffer(bytes: bytes)) }
             }
-            let staged = try await staging.finish()
+            let staged = try await staging.finishHere()
             guard staged.id == blob.id else { throw BlobStore.corrupt(blob.id, "what its chunks make is another archive") }
             guard try await moveRow(of: blob.id, from: location, to: staged) else { return }
             recipes.forget(blob.id)
@@ -96,7 +94,7 @@ final class Rebuilds: Sendable {
     }
 
     /// Deflate takes all of a processor that others leave it.
-    let pool = BlockingPool(threads: 2, name: "rebuilds")
+    let pool = BlockingPool(threads: 2, name: "rebuilds", isBackground: true)
     private let state = Mutex(State())
 
     var totals: RebuildTotals { state.withLock { $0.totals } }

@@ -8,7 +8,16 @@ extension BlobStore {
     /// mode all large ones, as they are read.
     /// - Returns: nil when there is no such blob.
     /// - Throws: `corrupt`, naming the blob, when its bytes are damaged or missing.
-    public func content(of id: BlobID) async throws(RegistryError) -> BlobContent? { try await content(of: id, isKept: false) }
+    public func content(of id: BlobID) async throws(RegistryError) -> BlobContent? {
+        guard let sharing else { return try await content(of: id, isKept: false) }
+        do throws(RegistryError) {
+            if let content = try await content(of: id, isKept: false) { return content }
+        } catch {
+            // Damaged here, and not healed: why not, the bucket says now.
+            guard error.code == .corrupt else { throw error }
+        }
+        return try await sharing.fetch(id, of: self)
+    }
 
     /// - Parameter isKept: other bytes are dropped in favour of these, so they are verified now, whether or not somebody reads them.
     func content(of id: BlobID, isKept: Bool) async throws(RegistryError) -> BlobContent? {
@@ -85,7 +94,7 @@ extension BlobStore {
     public func cachedContent(of id: BlobID) throws(RegistryError) -> CachedContent {
         let location: BlobLocation
         switch try index.getCached(id.bytes, in: .blobLocations) {
-        case .absent: return .absent
+        case .absent: return sharing == nil ? .absent : .unknown
         case .unknown: return .unknown
         case .found(let row): location = try decode(row, of: id)
         }

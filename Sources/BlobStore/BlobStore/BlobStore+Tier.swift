@@ -43,11 +43,14 @@ extension BlobStore {
 
     var tiering: Tiering? { tieringBox.withLock { $0 } }
 
-    /// A URL with which a client gets a large blob from the tier itself; nil when the disk has the blob, the
-    /// tier does not, or it has no such thing.
+    /// A URL with which a client gets a large blob from the tier, or the shared bucket, itself; nil when the disk has the blob, the
+    /// other does not, or it has no such thing.
     public func tierURL(
         of id: BlobID, expiresSeconds: Int64, disposition: String, contentType: String
-    ) -> String? {
+    ) async throws(RegistryError) -> String? {
+        if sharing != nil {
+            return try await sharedURL(of: id, expiresSeconds: expiresSeconds, disposition: disposition, contentType: contentType)
+        }
         guard let tiering, tiering.isRemote(.ownFile(id)) else { return nil }
         return tiering.tier.url(of: .blob(id), expiresSeconds: expiresSeconds, disposition: disposition, contentType: contentType)
     }
@@ -67,7 +70,9 @@ extension BlobStore {
     /// again. Reading it fails.
     /// - Returns: nil when the disk has it, or nobody.
     public func lengthAlone(of id: BlobID) async throws(RegistryError) -> BlobContent? {
-        guard let location = try await location(of: id) else { return nil }
+        guard let location = try await location(of: id) else {
+            return try await sharedLength(of: id).map { BlobContent(.streamed(LengthAlone(size: $0))) }
+        }
         if !hasLeft(id, location), try await openedArchive(id, at: location) == nil { return nil }
         return BlobContent(.streamed(LengthAlone(size: location.length)))
     }

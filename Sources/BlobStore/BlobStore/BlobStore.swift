@@ -26,6 +26,8 @@ public final class BlobStore: Sendable {
         public var waitingBytesMax: Int64 = 4 << 20
         /// An upload session that received nothing for so long may be expired.
         public var uploadLifetimeSeconds: Int64 = 24 * 3600
+        /// Of several nodes this one's number, which is in the ids of its upload sessions; 0: there is one.
+        public var node: UInt16 = 0
         /// Upload sessions open at once.
         public var uploadsMax = 10_000
         /// Space that is never given to blobs, so that the index, deletes and logs still work.
@@ -96,6 +98,8 @@ public final class BlobStore: Sendable {
     let healer = Mutex<Healer?>(nil)
     /// Set once, by `attach`.
     let tieringBox = Mutex<Tiering?>(nil)
+    /// Set once, by `share`.
+    let sharingBox = Mutex<Sharing?>(nil)
 
     /// Opens the store in `directory`, which is made when missing (its parent is not), and recovers: an unfinished record at the end of the newest
     /// segment is skipped, open upload sessions are found again. Only that segment's headers are read.
@@ -139,6 +143,7 @@ public final class BlobStore: Sendable {
         recipes.removeAll()
         chunkCache.removeAll()
         tieringBox.withLock { $0 = nil }
+        sharingBox.withLock { $0 = nil }
     }
 
     // MARK: Staging
@@ -168,9 +173,19 @@ public final class BlobStore: Sendable {
         await leases.claim(id)
         defer { leases.unclaim(id) }
         if let placement = leases.join(id) { return try await secured(placement, [id.digest], nil) }
-        guard let content = try await content(of: id, isKept: true) else { return nil }
+        guard let content = try await keptContent(of: id) else { return nil }
         let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
         return try await secured(placement, [id.digest], nil)
+    }
+
+    private func keptContent(of id: BlobID) async throws(RegistryError) -> BlobContent? {
+        guard let sharing else { return try await content(of: id, isKept: true) }
+        do throws(RegistryError) {
+            if let content = try await content(of: id, isKept: true) { return content }
+        } catch {
+            guard error.code == .corrupt else { throw error }
+        }
+        return try await sharing.fetch(id, of: self)
     }
 
     /// Whether staged bytes hold the blob: the sweep leaves it alone then.
@@ -196,17 +211,18 @@ public final class BlobStore: Sendable {
     }
 
     /// Gives complete bytes their place, or drops them when the store has them.
-    func place(_ arrival: Arrival) async throws(RegistryError) -> any StagedBytes {
+    /// - Parameter isHereAlone: the bucket that is shared, if one is, has them: they come from there.
+    func place(_ arrival: Arrival, isHereAlone: Bool = false) async throws(RegistryError) -> StagedBlob {
         guard let id = arrival.digests.first.flatMap({ BlobID($0) }) else { preconditionFailure("SHA-256 is the first digest") }
         await leases.claim(id)
         defer { leases.unclaim(id) }
-        if let placement = leases.join(id) { return try await secured(placement, arrival.digests, arrival.session) }
+        if let placement = leases.join(id) { return try await secured(placement, arrival.digests, arrival.session, isHereAlone) }
         var (isDamaged, isAway) = (false, false)
         do throws(RegistryError) {
             isAway = try await self.isAway(id, length: arrival.size)
             if !isAway, let content = try await content(of: id, isKept: true) {
                 let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
-                return try await secured(placement, arrival.digests, arrival.session)
+                return try await secured(placement, arrival.digests, arrival.session, isHereAlone)
             }
         } catch {
             guard error.code == .corrupt else { throw error }
@@ -216,14 +232,17 @@ public final class BlobStore: Sendable {
         let placement = try await newPlacement(id, arrival, replacing: isDamaged || isAway)
         let held = leases.hold(placement)
         if held !== placement { abandon(placement) }
-        return try await secured(held, arrival.digests, arrival.session)
+        return try await secured(held, arrival.digests, arrival.session, isHereAlone)
     }
 
-    /// What is handed out: with a tier that is written through, when that has the bytes.
-    private func secured(_ placement: Placement, _ digests: [Digest], _ session: SessionClaim?) async throws(RegistryError) -> StagedBlob {
+    /// What is handed out: with a tier that is written through, or a bucket that is shared, when that has the bytes.
+    private func secured(
+        _ placement: Placement, _ digests: [Digest], _ session: SessionClaim?, _ isHereAlone: Bool = false
+    ) async throws(RegistryError) -> StagedBlob {
         // First, so that the hold ends with it whatever happens.
         let staged = StagedBlob(placement, digests: digests, session: session, of: self)
         try await tiering?.secure(placement, of: self)
+        if !isHereAlone { try await staged.share() }
         return staged
     }
 

@@ -26,8 +26,6 @@ extension BlobStore {
     private static let stepBytes = 8 << 20
     /// Rows of one batch.
     private static let stepRows = 512
-    /// In hundredths of the blob: what it must have in common with one that was left whole, so that the two in chunks save a tenth of both.
-    private static let kinPercentMin: Int64 = 20
     /// Of the chunks that are new one in so many is compressed to see what that will give.
     private static let sampleEvery = 4
 
@@ -53,36 +51,46 @@ extension BlobStore {
         defer { withExtendedLifetime(staged) {} }
         let content = try staged.content()
         guard try await chunkPool.run({ () throws(RegistryError) in try Chunkable.isWorthLooking(content) }) else {
-            return (try await keepWhole(id, profile, samples: []), false)
+            return (try await keepWhole(id, (ChunkIndex.key(ofNote: id), ChunkIndex.note(profile)), samples: []), false)
         }
-        var plan = try await plan(content, profile, pace)
-        plan.kin[id] = nil
-        if !isForced, !plan.isWorthIt(savingPercent: BlobStore.savedPercentMin), let kin = plan.kin(percentMin: BlobStore.kinPercentMin) {
-            // It is like one that had nobody to share with when it came.
-            try await cutKin(kin, profile, pace)
-            plan = try await self.plan(content, profile, pace)
-        }
-        return try await keepOrWrite(id, content, plan, pace, isForced: isForced)
+        return try await keepOrWrite(id, content, try await plan(content, profile, pace), pace, isForced: isForced)
     }
 
     private func keepOrWrite(
-        _ id: BlobID, _ content: BlobContent, _ plan: CutPlan, _ pace: Pace, isForced: Bool
+        _ id: BlobID, _ content: BlobContent, _ first: CutPlan, _ pace: Pace, isForced: Bool, sparing reads: ReadMarks.Taken? = nil
     ) async throws(RegistryError) -> (Chunking, hadFile: Bool) {
+        var plan = first
+        plan.kin[id] = nil
+        if !isForced, !plan.isWorthIt(savingPercent: BlobStore.savedPercentMin), let kin = plan.kin(savingPercent: BlobStore.savedPercentMin) {
+            // It is like one that had nobody to share with when it came.
+            if reads?.contains(kin) == true { return (try await lookLater(at: id), false) }
+            try await takeKin(kin, plan.profile, pace)
+            plan = try await self.plan(content, plan.profile, pace, archive: plan.archive)
+        }
         guard isForced || plan.isWorthIt(savingPercent: BlobStore.savedPercentMin) else { return (try await keepWhole(id, plan), false) }
         try checkSpace(for: plan.estimatedBytes)
         return try await write(id, content, plan, pace, isForced: isForced)
     }
 
     /// The archive's opened form is kept in chunks instead of it, if that saves a tenth of the archive.
-    func keepOpened(_ id: BlobID, _ opened: OpenedArchive, _ pace: Pace) async throws(RegistryError) -> (Chunking, hadFile: Bool) {
+    /// - Parameter reads: one that is in there is not opened because this one is like it.
+    func keepOpened(
+        _ id: BlobID, _ opened: OpenedArchive, _ pace: Pace, isForced: Bool = false, sparing reads: ReadMarks.Taken? = nil
+    ) async throws(RegistryError) -> (Chunking, hadFile: Bool) {
         let plan = try await plan(opened.content, .general, pace, archive: opened.form)
-        return try await keepOrWrite(id, opened.content, plan, pace, isForced: false)
+        return try await keepOrWrite(id, opened.content, plan, pace, isForced: isForced, sparing: reads)
     }
 
-    private func cutKin(_ id: BlobID, _ profile: ChunkProfile, _ pace: Pace) async throws(RegistryError) {
+    private func takeKin(_ id: BlobID, _ profile: ChunkProfile, _ pace: Pace) async throws(RegistryError) {
         guard let location = try await location(of: id), location.isWhole, !hasLeft(id, location) else { return }
         do throws(RegistryError) {
-            if try await cutHeld(id, profile, pace, isForced: true).hadFile { try await removeOldFile(of: id) }
+            let hadFile =
+                if let opened = try await openedForm(of: id, pace) {
+                    try await keepOpened(id, opened, pace, isForced: true).hadFile
+                } else {
+                    try await cutHeld(id, profile, pace, isForced: true).hadFile
+                }
+            if hadFile { try await removeOldFile(of: id) }
         } catch {
             guard error.code == .corrupt else { throw error }
             log.warning("a blob that another is like is damaged, and is not cut", metadata: ["blob": "\(id)", "error": "\(error)"])
@@ -90,12 +98,15 @@ extension BlobStore {
     }
 
     private func keepWhole(_ id: BlobID, _ plan: CutPlan) async throws(RegistryError) -> Chunking {
-        plan.archive == nil ? try await keepWhole(id, plan.profile, samples: plan.samples) : try await keepClosed(id)
+        let note =
+            plan.archive == nil
+            ? (ChunkIndex.key(ofNote: id), ChunkIndex.note(plan.profile)) : (ChunkIndex.key(ofArchive: id), ArchiveWatch.closed.encoded)
+        return try await keepWhole(id, note, samples: plan.samples)
     }
 
-    private func keepWhole(_ id: BlobID, _ profile: ChunkProfile, samples: [BlobID]) async throws(RegistryError) -> Chunking {
+    private func keepWhole(_ id: BlobID, _ note: (key: [UInt8], row: [UInt8]), samples: [BlobID]) async throws(RegistryError) -> Chunking {
         try await index.commit { batch throws(RegistryError) in
-            batch.put(ChunkIndex.key(ofNote: id), ChunkIndex.note(profile), in: .chunks)
+            batch.put(note.key, note.row, in: .chunks)
             for sample in samples { batch.put(ChunkIndex.key(ofKinship: sample), ChunkIndex.kin(id), in: .chunks) }
         }
         return .keptWhole
@@ -121,10 +132,11 @@ extension BlobStore {
 
         static let samplesMax = 4096
 
-        /// The blob it has most in common with, as far as samples tell.
-        func kin(percentMin: Int64) -> BlobID? {
-            guard let most = kin.max(by: { ($0.value, $0.key) < ($1.value, $1.key) }) else { return nil }
-            return most.value * Int64(ChunkIndex.kinshipEvery) >= length / 100 * percentMin ? most.key : nil
+        /// The blob it has most in common with, as far as samples tell, if two such blobs in chunks save so much of both.
+        func kin(savingPercent: Int64) -> BlobID? {
+            guard length > 0, let most = kin.max(by: { ($0.value, $0.key) < ($1.value, $1.key) }) else { return nil }
+            let common = min(1, Double(most.value) * Double(ChunkIndex.kinshipEvery) / Double(length))
+            return Double(estimatedBytes) * (2 - common) <= Double(blobBytes) * 2 * Double(100 - savingPercent) / 100 ? most.key : nil
         }
 
         var blobBytes: Int64 { archive?.length ?? length }

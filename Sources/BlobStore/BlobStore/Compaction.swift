@@ -40,6 +40,8 @@ extension BlobStore {
     /// So much is moved at a time: one sync of its own, then one short batch of rows.
     private static let stepBytesMax: Int64 = 8 << 20
     private static let stepBlobsMax = 256
+    /// So much must be dead in a segment that still takes records for that to end.
+    private static let openWasteBytesMin: Int64 = 1 << 20
 
     /// Sealed segments in the order of their numbers. What was sealed before liveness is counted can only become deader.
     public func sealedSegments() async throws(RegistryError) -> [UInt64] {
@@ -58,6 +60,18 @@ extension BlobStore {
         } while last != nil && !Task.isCancelled
         try await countChunks(&liveness)
         return liveness
+    }
+
+    /// Segments that still take records, and of which too little lives, take no more: the next sweep finds them sealed. Without this the one that
+    /// is open at a start, whatever is in it, would keep that until uploads have filled it.
+    public func retireWastefulSegments(_ liveness: SegmentLiveness, _ options: CompactionOptions) async throws(RegistryError) {
+        guard !options.isDryRun else { return }
+        segments.retire { number, tail in
+            let live = liveness.shares[number]?.bytes ?? 0
+            return tail - live >= BlobStore.openWasteBytesMin && live < tail / 100 * Int64(options.livePercentMin)
+        }
+        // So that the next sweep finds them sealed however soon it comes, if nobody is at work in them.
+        try await segments.sealing.run {}
     }
 
     /// Removes the segment when nothing in it lives, or when less than the least does and that could be moved.

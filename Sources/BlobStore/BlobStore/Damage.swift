@@ -72,7 +72,7 @@ extension BlobStore {
             guard let body = try await healer(LostBlob(blob: id, length: location.length, segment: location.record?.segment)) else { return false }
             let staging = try stage(expectedLength: location.length, digests: .sha256)
             try await body.drain(into: staging)
-            let staged = try await staging.finish()
+            let staged = try await staging.finishHere()
             guard staged.id == id else {
                 throw RegistryError(.digestMismatch, subject: .blob(id.description), reason: "what was to heal it is \(staged.id)")
             }
@@ -89,16 +89,16 @@ extension BlobStore {
 
     /// The row tells where these bytes are, if it still tells the old place.
     /// - Returns: false when another was quicker.
-    func moveRow(of id: BlobID, from location: BlobLocation, to staged: any StagedBytes) async throws(RegistryError) -> Bool {
-        guard let row = staged.location.map({ LocationRow(key: $0.key, value: $0.value) }) else { return false }
+    func moveRow(of id: BlobID, from location: BlobLocation, to staged: StagedBlob) async throws(RegistryError) -> Bool {
+        guard let row = staged.locationHere.map({ LocationRow(key: id.bytes, value: $0.encoded) }) else { return false }
         let used = ArchiveWatch.seen(world.now()).encoded
-        let isMine = try await index.commit(files: staged.unsynced) { batch throws(RegistryError) in
+        let isMine = try await index.commit(files: staged.unsyncedHere) { batch throws(RegistryError) in
             guard try batch.get(row.key, in: .blobLocations) == location.encoded else { return false }
             batch.put(row.key, row.value, in: .blobLocations)
             if try batch.get(ChunkIndex.key(ofArchive: id), in: .chunks) != nil { batch.put(ChunkIndex.key(ofArchive: id), used, in: .chunks) }
             return true
         }
-        if isMine { staged.didCommit() }
+        if isMine { staged.didCommitHere() }
         return isMine
     }
 

@@ -77,7 +77,7 @@ public final class DirectoryTier: SegmentTier {
     public func list(_ kind: TierName.Kind, page: String?) async throws(RegistryError) -> TierPage {
         try await run { [directory] () throws(RegistryError) in
             let root = "\(directory)/\(kind.rawValue)"
-            let folders = kind == .segments || kind == .parts ? [""] : try Disk.names(in: root).map { "\($0)/" }
+            let folders = !kind.hasFolders ? [""] : try Disk.names(in: root).map { "\($0)/" }
             guard let folder = folders.first(where: { $0 >= page ?? "" }) else { return TierPage(objects: [], next: nil) }
             var objects: [TierObject] = []
             for file in try Disk.names(in: "\(root)/\(folder)") {
@@ -94,7 +94,7 @@ public final class DirectoryTier: SegmentTier {
         try await run { [directory] () throws(RegistryError) in
             for kind in TierName.Kind.allCases {
                 let root = "\(directory)/\(kind.rawValue)"
-                for folder in kind == .segments || kind == .parts ? [root] : try Disk.names(in: root).map({ "\(root)/\($0)" }) {
+                for folder in !kind.hasFolders ? [root] : try Disk.names(in: root).map({ "\(root)/\($0)" }) {
                     for name in try Disk.names(in: folder) where name.hasSuffix(DirectoryTier.leftover) {
                         guard let file = try Disk.openExisting("\(folder)/\(name)"), try Disk.status(of: file).modified < time else { continue }
                         try Disk.remove("\(folder)/\(name)")

@@ -71,6 +71,9 @@ final class Leases: Sendable {
         }
     }
 
+    /// Where somebody holds it now; nil when nobody does.
+    func placement(of id: BlobID) -> Placement? { state.withLock { $0.leases[id]?.placement } }
+
     /// Holds the placement, or the one that came first. Called under a claim; balanced by `release`.
     func hold(_ placement: Placement) -> Placement {
         state.withLock { state in

@@ -67,6 +67,11 @@ extension BlobStore {
     }
 
     public func whereabouts(of id: BlobID) async throws(RegistryError) -> Whereabouts {
+        if let sharing {
+            let place = try await sharing.asked.location(of: id)
+            let words = place.map { "object \($0.object) of the bucket, from byte \($0.offset)" }
+            return Whereabouts(length: place?.length, place: words, isLeased: isLeased(id))
+        }
         let location = try await location(of: id)
         var place = location?.words
         if let location, try await openedArchive(id, at: location) != nil { place = "opened, in \(location.words)" }

@@ -3,7 +3,10 @@ public import Core
 /// What a tier keeps, by name (docs/internals/tier.md). All but the mark and the owner are immutable: a name never has other bytes.
 public enum TierName: Hashable, Sendable, CustomStringConvertible {
     public enum Kind: String, Sendable, CaseIterable {
-        case segments, blobs, ends, parts
+        case segments, blobs, ends, parts, objects
+
+        /// Its names have a folder in them.
+        var hasFolders: Bool { self == .blobs || self == .ends || self == .objects }
     }
 
     /// Says whose tier this is.
@@ -18,6 +21,10 @@ public enum TierName: Hashable, Sendable, CustomStringConvertible {
     case end(BlobID)
     /// Some blobs of a segment that is not sealed yet, or not copied: a sealed segment, too, whose records say that they lie in that one.
     case part(of: UInt64, id: EntityID)
+    /// What several nodes share (docs/internals/shared-blobs.md): one blob, or a small segment of some.
+    case object(EntityID)
+    /// Says which registry's objects these are.
+    case sharedMark
 
     public init?(_ text: String) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
@@ -27,6 +34,8 @@ public enum TierName: Hashable, Sendable, CustomStringConvertible {
             case ("blobs", 3): Hex.decode(parts[2]).flatMap { BlobID(bytes: $0) }.map { .blob($0) }
             case ("ends", 3): Hex.decode(parts[2]).flatMap { BlobID(bytes: $0) }.map { .end($0) }
             case ("parts", 2): TierName(part: parts[1])
+            case ("objects", 3): EntityID(parts[2]).map { .object($0) }
+            case ("granary.shared", 1): .sharedMark
             case ("granary.tier", 1): .mark
             case ("granary.owner", 1): .owner
             default: nil
@@ -52,6 +61,9 @@ public enum TierName: Hashable, Sendable, CustomStringConvertible {
         case .blob(let id): "blobs/\(BlobDirectory.shard(of: id))/\(id.hex)"
         case .part(let segment, let id): "parts/\(Segment.fileName(segment).dropLast(8))-\(id).segment"
         case .end(let id): "ends/\(BlobDirectory.shard(of: id))/\(id.hex)"
+        // By what is random in it: what comes at the same time is spread.
+        case .object(let id): "objects/\(id.description.suffix(2))/\(id)"
+        case .sharedMark: "granary.shared"
         }
     }
 }

@@ -146,6 +146,11 @@ final class Segments: Sendable {
         for segment in old.values { retire(segment) }
     }
 
+    /// Those that take records now take no more if that is said of them: they are sealed when their records' fates are known.
+    func retire(where isWanted: (_ number: UInt64, _ tail: Int64) -> Bool) {
+        for segment in state.withLock({ Array($0.active.values) }) where isWanted(segment.number, segment.tail) { retire(segment) }
+    }
+
     /// The segment that takes such records takes no more.
     func retire(_ purpose: Purpose) { if let segment = state.withLock({ $0.active[purpose] }) { retire(segment) } }
 

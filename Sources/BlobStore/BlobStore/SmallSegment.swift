@@ -32,6 +32,8 @@ struct SmallSegment: RandomAccessBytes {
     }
 
     let size: Int64
+    /// Where its records are.
+    let entries: [SegmentEntry]
     private let pieces: [BlobContent]
     private let starts: [Int64]
 
@@ -53,6 +55,7 @@ struct SmallSegment: RandomAccessBytes {
         pieces.append(tail)
         starts.append(end)
         size = end + tail.length
+        self.entries = entries
         self.pieces = pieces
         self.starts = starts
     }

@@ -20,6 +20,8 @@ final class Placement: Sendable {
     let session: SessionClaim?
     private let isCommittedFlag: Atomic<Bool>
     private let isSecuredFlag = Atomic(false)
+    private let isKeptFlag = Atomic(false)
+    private let putAt = Mutex<SharedLocation?>(nil)
 
     init(_ id: BlobID, size: Int64, in home: Home, session: SessionClaim? = nil) {
         self.id = id
@@ -61,6 +63,12 @@ final class Placement: Sendable {
     var isSecured: Bool { isSecuredFlag.load(ordering: .acquiring) }
     func markSecured() { isSecuredFlag.store(true, ordering: .releasing) }
 
+    /// Where the bytes were put in a shared bucket; whether the database says so, too, is another question.
+    var shared: SharedLocation? { putAt.withLock { $0 } }
+    func wasPut(at location: SharedLocation) { putAt.withLock { $0 = location } }
+    /// - Returns: whether this was the first time.
+    func beginsKeeping() -> Bool { !isKeptFlag.exchange(true, ordering: .acquiringAndReleasing) }
+
     /// - Returns: whether this was the first time.
     func markCommitted() -> Bool { !isCommittedFlag.exchange(true, ordering: .acquiringAndReleasing) }
 }
@@ -68,9 +76,11 @@ final class Placement: Sendable {
 /// What the store hands out: bytes on disk or on their way there, leased until the object goes away.
 final class StagedBlob: StagedBytes {
     let digests: [Digest]
-    private let placement: Placement
+    let placement: Placement
     private let session: SessionClaim?
     private let store: BlobStore
+    /// Its place in the bucket, where the store shares one.
+    private let secured = Mutex<Secured?>(nil)
 
     /// Takes over one hold of the placement.
     init(_ placement: Placement, digests: [Digest], session: SessionClaim?, of store: BlobStore) {
@@ -84,15 +94,39 @@ final class StagedBlob: StagedBytes {
 
     var id: BlobID { placement.id }
     var size: Int64 { placement.size }
-    var unsynced: [any SyncableFile] { placement.isCommitted ? [] : placement.file.map { [$0] } ?? [] }
+    var unsynced: [any SyncableFile] { secured.withLock { $0 } == nil ? unsyncedHere : [] }
     var location: (key: [UInt8], value: [UInt8])? {
-        guard !placement.isCommitted, let location = placement.location else { return nil }
-        return (id.bytes, location.encoded)
+        guard let secured = secured.withLock({ $0 }) else { return locationHere.map { (id.bytes, $0.encoded) } }
+        return secured.isKnown ? nil : (id.bytes, secured.location.encoded)
     }
 
+    /// As the index of this node's files wants them, wherever else the bytes are.
+    var unsyncedHere: [any SyncableFile] { placement.isCommitted ? [] : placement.file.map { [$0] } ?? [] }
+    var locationHere: BlobLocation? { placement.isCommitted ? nil : placement.location }
+
     func didCommit() {
+        guard secured.withLock({ $0 }) != nil else { return didCommitHere() }
+        store.keep(self)
+        // A session whose file the bytes lie in goes when they have a name.
+        if placement.isCommitted || session !== placement.session { session?.committed() }
+    }
+
+    /// The row of this node's files is durable.
+    func didCommitHere() {
         store.committed(placement)
         session?.committed()
+    }
+
+    /// Returns when the bytes are in the bucket that the store shares, if it shares one.
+    func share() async throws(RegistryError) {
+        guard let place = try await store.sharing?.secure(placement, of: store) else { return }
+        secured.withLock { $0 = place }
+    }
+
+    func placeAgain() async throws(RegistryError) -> Bool {
+        guard store.sharing != nil else { return false }
+        try await share()
+        return true
     }
 
     func content() throws(RegistryError) -> BlobContent { placement.content }

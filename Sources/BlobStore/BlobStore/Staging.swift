@@ -93,6 +93,9 @@ public final class Staging: ByteSink {
         try await store.place(try complete())
     }
 
+    /// As `finish`, for bytes of a blob that a shared bucket has, if one is shared.
+    func finishHere() async throws(RegistryError) -> StagedBlob { try await store.place(try complete(), isHereAlone: true) }
+
     /// Gives up. May be called at any time, also after `finish`, when it does nothing.
     public func cancel() { state.withLock { abandon(&$0) } }
 

@@ -11,10 +11,6 @@ import Synchronization
 // From the tier: a few bytes for one answer, or a whole file back to the disk.
 
 extension Tiering {
-    /// Asked for at once; a file comes back in pieces, so that what breaks off is asked for again from there.
-    private static let pieceBytes: Int64 = 8 << 20
-    private static let piecesAtOnce = 3
-    private static let triesMax = 3
     /// Blobs up to this length are answered from memory, without their segment.
     static let rangedBytesMax: Int64 = 256 << 10
     /// A segment of which so much was asked for by ranges comes back whole.
@@ -45,20 +41,10 @@ extension Tiering {
 
     /// At most 1 MiB.
     func collect(_ name: TierName, _ range: Range<Int64>) async throws(RegistryError) -> ByteBuffer {
-        var tries = 1
-        while true {
-            do throws(RegistryError) {
-                let bytes = try await tier.read(name, range).collect()
-                guard bytes.readableBytes == range.count else { throw Tiering.unanswered("it gave fewer bytes than it has") }
-                return bytes
-            } catch {
-                guard tries < Tiering.triesMax, error.code == .upstreamFailed, error.retryAfterSeconds != nil, !Task.isCancelled else {
-                    throw Tiering.unanswered(error)
-                }
-                tries += 1
-            }
-        }
+        do throws(RegistryError) { return try await reading.collect(name, range) } catch { throw Tiering.unanswered(error) }
     }
+
+    private var reading: PiecedRead { PiecedRead(tier: tier, pool: pool) }
 
     /// The file is on the disk afterwards, whole and checked. Who asks for one that is already coming waits for it.
     /// - Throws: `unavailable` when the tier does not answer, `corrupt` when what it has is damaged.
@@ -89,13 +75,6 @@ extension Tiering {
             }
             try result.get()
         }
-    }
-
-    private struct Piece: Sendable {
-        let name: TierName
-        let range: Range<Int64>
-        /// Where it goes in the file.
-        let offset: Int64
     }
 
     private func fetch(_ name: Name) async throws(RegistryError) {
@@ -151,67 +130,18 @@ extension Tiering {
         }
     }
 
-    private func pieces(of name: Name, _ length: Int64) -> [Piece] {
+    private func pieces(of name: Name, _ length: Int64) -> [PiecedRead.Piece] {
         switch name {
-        case .segment(let number): return pieces(of: .segment(number), length, at: 0)
+        case .segment(let number): return PiecedRead.pieces(of: .segment(number), 0..<length, at: 0)
         case .ownFile(let id):
             let blobBytes = OwnFile.length(ofFile: length)
-            return pieces(of: .blob(id), blobBytes, at: 0) + pieces(of: .end(id), length - blobBytes, at: blobBytes)
+            return PiecedRead.pieces(of: .blob(id), 0..<blobBytes, at: 0)
+                + PiecedRead.pieces(of: .end(id), 0..<length - blobBytes, at: blobBytes)
         }
     }
 
-    private func pieces(of name: TierName, _ count: Int64, at offset: Int64) -> [Piece] {
-        stride(from: Int64(0), to: count, by: Int64.Stride(Tiering.pieceBytes)).map { start in
-            Piece(name: name, range: start..<min(start + Tiering.pieceBytes, count), offset: offset + start)
-        }
-    }
-
-    private func fetch(_ pieces: [Piece], into file: OpenFile) async throws(RegistryError) {
-        let failure = await withTaskGroup(of: RegistryError?.self) { group in
-            var rest = pieces.makeIterator()
-            var failure: RegistryError?
-            func addNext() {
-                guard failure == nil, let piece = rest.next() else { return }
-                group.addTask {
-                    do throws(RegistryError) {
-                        try await self.fetch(piece, into: file)
-                        return nil
-                    } catch { return error }
-                }
-            }
-            for _ in 0..<Tiering.piecesAtOnce { addNext() }
-            while let ended = await group.next() {
-                if failure == nil, let ended {
-                    failure = ended
-                    group.cancelAll()
-                }
-                addNext()
-            }
-            return failure
-        }
-        if let failure { throw failure }
-    }
-
-    private func fetch(_ piece: Piece, into file: OpenFile) async throws(RegistryError) {
-        var at = piece.range.lowerBound
-        var tries = 1
-        while at < piece.range.upperBound {
-            do throws(RegistryError) {
-                let body = try await tier.read(piece.name, at..<piece.range.upperBound)
-                while let slice = try await body.next() {
-                    let target = piece.offset + at - piece.range.lowerBound
-                    guard Int64(slice.readableBytes) <= piece.range.upperBound - at else { throw Tiering.unanswered("it gave too many bytes") }
-                    try await pool.run { () throws(RegistryError) in
-                        try slice.withBytes { bytes throws(RegistryError) in try unsafe Disk.write(bytes, to: file, at: target) }
-                    }
-                    at += Int64(slice.readableBytes)
-                }
-                guard at == piece.range.upperBound else { throw Tiering.unanswered("it gave fewer bytes than it has") }
-            } catch {
-                guard tries < Tiering.triesMax, error.retryAfterSeconds != nil, !Task.isCancelled else { throw Tiering.unanswered(error) }
-                tries += 1
-            }
-        }
+    private func fetch(_ pieces: [PiecedRead.Piece], into file: OpenFile) async throws(RegistryError) {
+        do throws(RegistryError) { try await reading.read(pieces, into: file) } catch { throw Tiering.unanswered(error) }
     }
 
     /// For the client: not its fault, and it may pass.
@@ -326,7 +256,7 @@ extension Tiering {
             try Disk.allocate(temporary.file, at: 0, count: length)
             return temporary
         }
-        try await fetch(pieces(of: name, length, at: 0), into: temporary.file)
+        try await fetch(PiecedRead.pieces(of: name, 0..<length, at: 0), into: temporary.file)
         return temporary.file
     }
 
@@ -337,11 +267,11 @@ extension Tiering {
             return temporary
         }
         let file = temporary.file
-        try await fetch(
-            Piece(name: .segment(number), range: (length - Int64(SegmentTrailer.bytes))..<length, offset: length - Int64(SegmentTrailer.bytes)),
-            into: file)
+        let tail = length - Int64(SegmentTrailer.bytes)
+        try await fetch(PiecedRead.pieces(of: .segment(number), tail..<length, at: tail), into: file)
         if let trailer = try SegmentIndex.trailer(of: file, number: number), trailer.indexOffset < length {
-            try await fetch(Piece(name: .segment(number), range: trailer.indexOffset..<length, offset: trailer.indexOffset), into: file)
+            let index = trailer.indexOffset
+            try await fetch(PiecedRead.pieces(of: .segment(number), index..<length, at: index), into: file)
         }
         return file
     }

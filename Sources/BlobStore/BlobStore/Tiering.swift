@@ -279,7 +279,7 @@ final class Tiering: Sendable {
                     switch object.name {
                     case .segment(let number): (.segment(number), TierRow(.present, length: object.length, since: now))
                     case .blob(let id): (.ownFile(id), TierRow(.present, length: OwnFile.fileBytes(length: object.length), since: now))
-                    case .mark, .owner, .end, .part: nil
+                    case .mark, .owner, .end, .part, .object, .sharedMark: nil
                     }
                 }
                 try await index.commit { batch in

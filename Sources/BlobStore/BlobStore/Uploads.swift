@@ -174,7 +174,7 @@ extension BlobStore {
         }
         try checkSpace(for: totalBytes ?? 0)
         let now = world.now()
-        let id = world.newID()
+        let id = world.newID().made(by: options.node)
         let session = UploadSession(
             beginning: id, UploadHeader(created: now, totalBytes: totalBytes, context: context), in: uploads.directory,
             expires: now.adding(seconds: uploads.lifetimeSeconds))
@@ -282,7 +282,7 @@ extension BlobStore {
         return try await place(arrival)
     }
 
-    private static func hash(_ file: OpenFile, size: Int64, _ digests: DigestSet) throws(RegistryError) -> ([Digest], [UInt8]) {
+    static func hash(_ file: OpenFile, size: Int64, _ digests: DigestSet) throws(RegistryError) -> ([Digest], [UInt8]) {
         var hasher = MultiHasher(digests)
         var checksums = SliceChecksums()
         var done: Int64 = 0

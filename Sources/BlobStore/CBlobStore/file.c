@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/uio.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 int granary_allocate(int descriptor, int64_t offset, int64_t count) {
@@ -36,12 +35,5 @@ ssize_t granary_read_cached(int descriptor, void *bytes, size_t count, int64_t o
     errno = EAGAIN;
     (void)descriptor, (void)bytes, (void)count, (void)offset;
     return -1;
-#endif
-}
-
-void granary_give_way(void) {
-#ifdef __linux__
-    // There, 0 means the thread. A refusal means nothing: the work is done a little less politely.
-    (void)setpriority(PRIO_PROCESS, 0, 10);
 #endif
 }

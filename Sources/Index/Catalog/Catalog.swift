@@ -6,6 +6,9 @@ public import Core
 
 /// The mutable truth. Reads see every change acknowledged before they began; every call may fail with `corrupt`, `unavailable` or `internal`.
 public protocol Catalog: Sendable {
+    /// Other processes change it, too: what is remembered of it counts only after a look at the log.
+    var isShared: Bool { get }
+
     /// The one durable step: brings the staged bytes to disk, then applies every part or none, in the log's order, and returns once both
     /// are durable. Group commit: many callers share one sync. A change that changes nothing (a retry) takes no revision and leaves no entry:
     /// the head is returned.
@@ -115,6 +118,8 @@ public struct Pin: Sendable, Hashable {
 }
 
 extension Catalog {
+    public var isShared: Bool { false }
+
     @discardableResult
     public func apply(_ change: Change) async throws(RegistryError) -> Revision { try await apply(change, staged: []) }
 }

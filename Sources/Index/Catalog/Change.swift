@@ -14,6 +14,9 @@ public struct Change: Sendable {
         case putRecord(Record, ifRevision: Revision?)
         /// An absent one is no error.
         case deleteRecord(Record.Kind, id: String)
+        /// How many bytes the repositories of a project may hold together; nil: as many as they like. What they hold now counts, and is not refused.
+        /// From then on a change after which they would hold more than that, and more than before it, is refused: `noSpace`.
+        case putQuota(project: EntityID, bytes: Int64?)
         /// Replaces what this inspector said of the blob before.
         case putVerdict(Verdict)
         /// What a remote has learned from one upstream document: replaces what it knew. A page that differs only in when it was fetched and how long
@@ -53,7 +56,7 @@ public struct Change: Sendable {
 public struct Record: Sendable, Hashable {
     public enum Kind: UInt8, Sendable, CaseIterable {
         case user = 1
-        case token, permission, session, setting, cursor, upload, download, signing, access, group, membership, project
+        case token, permission, session, setting, cursor, upload, download, signing, access, group, membership, project, lease, node, quota
     }
 
     public var kind: Kind

@@ -45,6 +45,8 @@ extension ChangeRun {
             throw RegistryError(
                 .noSpace, subject: .repository(held.repository.key.text), reason: "the repository's quota of \(quota) bytes would be exceeded")
         }
+        // Neither is negative.
+        try grow(held.repository.project, by: held.usage.bytes - state.bytesBefore)
         if state.isChanged { update(held) }
     }
 
@@ -164,7 +166,9 @@ extension ChangeRun {
 
     private mutating func deleteVersion(_ package: PackageName, _ name: VersionName, _ state: inout EditState) throws(RegistryError) {
         guard let version = try rows.version(name, of: package, in: state.id) else { throw Self.missing(.package("\(package) \(name)")) }
-        for path in try rows.assetPaths(of: package, name, in: state.id) {
+        let paths = try rows.assetPaths(of: package, name, in: state.id)
+        try rows.willGet(paths.map { .asset(state.id, $0.text) })
+        for path in paths {
             if let stored = try rows.asset(at: path, in: state.id) { try delete(stored, &state) }
         }
         for link in try rows.links(of: name, package, in: state.id) { try delete(link, &state) }

@@ -21,6 +21,10 @@ package struct ChangeRun {
     var repositories: [RepositoryID: Held?] = [:]
     /// What its edits deleted, where that is kept.
     var deleted: [RepositoryID: Deleted] = [:]
+    /// Quotas of projects as they are afterwards; nil: lifted.
+    var quotas: [EntityID: Int64?] = [:]
+    /// By how many bytes more is in a project.
+    var growth: [EntityID: Int64] = [:]
 
     /// What a change did.
     package struct Outcome: Sendable {
@@ -57,6 +61,7 @@ package struct ChangeRun {
     package mutating func run(logEntriesMax: UInt64) throws(RegistryError) -> Outcome {
         for part in change.parts { try apply(part) }
         try keepDeleted()
+        try settleQuotas()
         guard !touched.isEmpty else { return Outcome(revision: head, repositories: [:], entry: nil, leavesGrave: false) }
         for (id, held) in repositories {
             if let held { put(.totals(id)) { $0.write(totals: held.usage, held.repository.revision) } }
@@ -76,6 +81,7 @@ package struct ChangeRun {
         case .deleteRepository(let id): try deleteRepository(id)
         case .putRecord(let record, let ifRevision): try put(record, ifRevision: ifRevision)
         case .deleteRecord(let kind, let id): try deleteRecord(kind, id)
+        case .putQuota(let project, let bytes): quotas[project] = .some(bytes)
         case .putVerdict(let verdict): try put(verdict)
         case .learned(let page): try put(page)
         case .restore(let id, let paths): try restore(id, only: paths)
@@ -162,6 +168,10 @@ package struct ChangeRun {
             same.revision = existing.repository.revision
             if same == existing.repository { return }
             if existing.repository.key != repository.key { delete(.repositoryKey(existing.repository.key.text)) }
+            if existing.repository.project != repository.project {
+                try grow(existing.repository.project, by: -existing.usage.bytes)
+                try grow(repository.project, by: existing.usage.bytes)
+            }
         } else if try rows.get(.grave(id), { _ in }) != nil {
             throw RegistryError(
                 .conflict, subject: .repository(repository.key.text), reason: "a repository of this id is being deleted; use a new id")
@@ -180,6 +190,7 @@ package struct ChangeRun {
         delete(.totals(id))
         put(.grave(id)) { _ in }
         repositories[id] = .some(nil)
+        try grow(held.repository.project, by: -held.usage.bytes)
         touch(.repository(id))
     }
 
@@ -202,7 +213,7 @@ package struct ChangeRun {
         touch(.record(record.kind, record.id))
     }
 
-    private mutating func deleteRecord(_ kind: Record.Kind, _ id: String) throws(RegistryError) {
+    mutating func deleteRecord(_ kind: Record.Kind, _ id: String) throws(RegistryError) {
         guard let existing = try rows.record(kind, id: id) else { return }
         if let unique = existing.unique { delete(.recordUnique(kind.rawValue, unique)) }
         delete(.record(kind.rawValue, id))

@@ -12,6 +12,8 @@ package enum Keyspace: Hashable {
     case head
     /// The oldest revision the log still has.
     case logStart
+    /// The rows are being moved here, or were moved elsewhere.
+    case move
     case repository(RepositoryID)
     case repositoryKey(String)
     case totals(RepositoryID)
@@ -57,6 +59,7 @@ package enum Keyspace: Hashable {
         case .format: Key(.meta).byte(0).bytes
         case .head: Key(.meta).byte(1).bytes
         case .logStart: Key(.meta).byte(2).bytes
+        case .move: Key(.meta).byte(3).bytes
         case .repository(let id): Key(.repository).id(id).bytes
         case .repositoryKey(let key): Key(.repositoryKey).text(key).bytes
         case .totals(let id): Key(.totals).id(id).bytes
@@ -109,6 +112,7 @@ package enum Keyspace: Hashable {
             case 0: .format
             case 1: .head
             case 2: .logStart
+            case 3: .move
             default: throw BinaryReader.damaged
             }
         case .repository: .repository(try key.id())

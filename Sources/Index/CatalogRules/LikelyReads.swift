@@ -31,6 +31,7 @@ private struct LikelyReads {
             rows.insert(.record(record.kind.rawValue, record.id))
             if let unique = record.unique { rows.insert(.recordUnique(record.kind.rawValue, unique)) }
         case .deleteRecord(let kind, let id): rows.insert(.record(kind.rawValue, id))
+        case .putQuota(let project, _): rows.insert(.record(Record.Kind.quota.rawValue, project.description))
         case .putVerdict(let verdict): rows.insert(.verdicts(verdict.blob))
         case .learned(let page):
             add(page.repository)

@@ -7,6 +7,14 @@ package import OrderedStore
 
 // What the sweep asks and does where changes are made.
 extension CatalogRows {
+    package func pins(after: Pin?, limit: Int) throws(RegistryError) -> [Pin] {
+        try LivingRepositories(self).pins(Key(.pin), after: after.map { Keyspace.pin($0).bytes }, limit: limit)
+    }
+
+    package func pins(of blob: BlobID, limit: Int) throws(RegistryError) -> [Pin] {
+        try LivingRepositories(self).pins(Key(.pin).blob(blob), after: nil, limit: limit)
+    }
+
     package func unpinned(among blobs: [BlobID]) throws(RegistryError) -> [UnpinnedBlob] {
         guard let first = blobs.first, let last = blobs.last else { return [] }
         let pinned = try LivingRepositories(self).pinned(among: Set(blobs), from: first, through: last)
@@ -19,9 +27,14 @@ extension CatalogRows {
 
     package static func noteUnpinned(_ blobs: [BlobID], at time: Timestamp, on batch: OrderedStore.Batch) throws(RegistryError) {
         let rows = CatalogRows(rows: batch)
+        var unnoted: [BlobID] = []
         for blob in blobs {
             if let since = try rows.unpinned(blob), since <= time { continue }
-            guard try !LivingRepositories(rows).isPinned(blob) else { continue }
+            unnoted.append(blob)
+        }
+        let living = LivingRepositories(rows)
+        try living.willAsk(about: unnoted)
+        for blob in unnoted where try !living.isPinned(blob) {
             batch.put(Keyspace.unpinned(blob).bytes, RowCoding.encode { $0.write(time) }, in: family)
         }
     }
@@ -31,11 +44,15 @@ extension CatalogRows {
         _ blobs: [BlobID], unpinnedBefore before: Timestamp, mayGo: (BlobID) -> Bool, on batch: OrderedStore.Batch
     ) throws(RegistryError) -> [BlobID] {
         let rows = CatalogRows(rows: batch)
-        var forgotten: [BlobID] = []
+        var candidates: [BlobID] = []
         for blob in blobs {
-            guard try batch.get(blob.bytes, in: .blobLocations) != nil, let since = try rows.unpinned(blob), since <= before,
-                try !LivingRepositories(rows).isPinned(blob), mayGo(blob)
-            else { continue }
+            guard try batch.get(blob.bytes, in: .blobLocations) != nil, let since = try rows.unpinned(blob), since <= before else { continue }
+            candidates.append(blob)
+        }
+        let living = LivingRepositories(rows)
+        try living.willAsk(about: candidates)
+        var forgotten: [BlobID] = []
+        for blob in candidates where try !living.isPinned(blob) && mayGo(blob) {
             batch.delete(blob.bytes, in: .blobLocations)
             batch.delete(Keyspace.unpinned(blob).bytes, in: family)
             forgotten.append(blob)
@@ -58,9 +75,9 @@ package struct LivingRepositories {
 
     let rows: CatalogRows
 
-    package init(_ rows: CatalogRows) { self.rows = rows }
+    init(_ rows: CatalogRows) { self.rows = rows }
 
-    package func pins(_ prefix: Key, after: [UInt8]?, limit: Int) throws(RegistryError) -> [Pin] {
+    func pins(_ prefix: Key, after: [UInt8]?, limit: Int) throws(RegistryError) -> [Pin] {
         var exists: [RepositoryID: Bool] = [:]
         return try rows.list(prefix, after: after, limit: limit) { key, _ throws(RegistryError) -> Pin? in
             guard case .pin(let pin) = key else { return nil }
@@ -68,8 +85,19 @@ package struct LivingRepositories {
         }
     }
 
+    /// Said of blobs that `isPinned` is asked about next: where each question is a journey, one is for the pins of all of them and one for the
+    /// repositories they are in.
+    func willAsk(about blobs: [BlobID]) throws(RegistryError) {
+        var repositories: Set<RepositoryID> = []
+        for key in try rows.rows.willScan(blobs.map { Key(.pin).blob($0).bytes }, in: CatalogRows.family) {
+            guard case .pin(let pin) = try Keyspace(key) else { throw BinaryReader.damaged }
+            repositories.insert(pin.repository)
+        }
+        try rows.willGet(repositories.map { .repository($0) })
+    }
+
     /// One walk over the pins in the order of the blobs.
-    package func pinned(among blobs: Set<BlobID>, from first: BlobID, through last: BlobID) throws(RegistryError) -> Set<BlobID> {
+    func pinned(among blobs: Set<BlobID>, from first: BlobID, through last: BlobID) throws(RegistryError) -> Set<BlobID> {
         var exists: [RepositoryID: Bool] = [:]
         var pinned: Set<BlobID> = []
         try rows.rows.scan(
@@ -83,7 +111,7 @@ package struct LivingRepositories {
     }
 
     /// - Returns: true, too, when that would take long to find out: the blob lives until its dead pins are cleared away.
-    package func isPinned(_ blob: BlobID) throws(RegistryError) -> Bool {
+    func isPinned(_ blob: BlobID) throws(RegistryError) -> Bool {
         var exists: [RepositoryID: Bool] = [:]
         var dead = 0
         var isPinned = false

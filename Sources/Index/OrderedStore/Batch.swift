@@ -69,6 +69,10 @@ extension OrderedStore {
             try base.willGet(keys.filter { !isPending($0, in: family) }, in: family)
         }
 
+        public func willScan(_ prefixes: [[UInt8]], in family: Family) throws(RegistryError) -> [[UInt8]] {
+            try base.willScan(prefixes, in: family)
+        }
+
         func setSavepoint() { overlay.setSavepoint() }
         func rollBack() { overlay.rollBack() }
     }

@@ -9,17 +9,17 @@ package protocol CommitTarget: Sendable {
     func begin(reading: [RowName]) throws(RegistryError) -> any OrderedRows
     /// All of it is durable afterwards, or none of it is there.
     func write(_ overlay: Overlay) throws(RegistryError)
-    /// Nothing was to be written.
+    /// Nothing is written; called instead of `write`.
     func abandon()
     /// What failed once may work the next time.
     var recovers: Bool { get }
 }
 
 /// A row of a family.
-package struct RowName: Hashable, Sendable {
-    package let family: OrderedStore.Family
-    package let key: [UInt8]
-    package init(_ key: [UInt8], in family: OrderedStore.Family) {
+public struct RowName: Hashable, Sendable {
+    public let family: OrderedStore.Family
+    public let key: [UInt8]
+    public init(_ key: [UInt8], in family: OrderedStore.Family) {
         self.family = family
         self.key = key
     }
@@ -76,7 +76,7 @@ package final class Committer: Sendable {
     }
 
     var hasFailed: Bool { state.withLock { $0.poison != nil } }
-    var metrics: OrderedStore.Metrics { state.withLock { $0.metrics } }
+    package var metrics: OrderedStore.Metrics { state.withLock { $0.metrics } }
 
     package func start(on target: any CommitTarget) throws(RegistryError) {
         let thread = try WorkerThread(name: "committer") { [self] in
@@ -125,9 +125,11 @@ package final class Committer: Sendable {
             }
             if batch.overlay.isEmpty {
                 target.abandon()
-            } else {
-                guard hasRoom() else { return group.forEach { $0.fail(Committer.isFull) } }
+            } else if hasRoom() {
                 try target.write(batch.overlay)
+            } else {
+                target.abandon()
+                return group.forEach { $0.fail(Committer.isFull) }
             }
             state.withLock { state in
                 state.metrics.commits += UInt64(group.count)

@@ -14,11 +14,16 @@ public protocol OrderedRows {
 
     /// A hint: these rows are asked for next.
     func willGet(_ keys: [[UInt8]], in family: OrderedStore.Family) throws(RegistryError)
+
+    /// A hint: for each of these prefixes the rows whose keys begin with it are asked for next, and mostly the first few of them will do.
+    /// - Returns: the keys of those that were fetched; none where no row has to be.
+    func willScan(_ prefixes: [[UInt8]], in family: OrderedStore.Family) throws(RegistryError) -> [[UInt8]]
 }
 
 extension OrderedRows {
-    /// Where a row is at hand, nothing has to be prepared.
+    // Where a row is at hand, nothing has to be prepared.
     public func willGet(_ keys: [[UInt8]], in family: OrderedStore.Family) throws(RegistryError) {}
+    public func willScan(_ prefixes: [[UInt8]], in family: OrderedStore.Family) throws(RegistryError) -> [[UInt8]] { [] }
 
     /// The rows whose keys begin with `prefix`, in byte order.
     public func scan(

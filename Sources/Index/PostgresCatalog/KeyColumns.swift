@@ -95,7 +95,9 @@ struct KeyColumns {
 
     /// The key that a row of the table has.
     static func key(of row: Row, in table: Table) throws(RegistryError) -> [UInt8] {
-        guard let tag = table.tag.flatMap({ Keyspace.Tag(rawValue: $0) }) else { return try row.bytes(0) }
+        guard let tag = table.tag.flatMap({ Keyspace.Tag(rawValue: $0) }) else {
+            return table.columns[0].kind == .byte ? [UInt8(truncatingIfNeeded: try row.int(0))] : try row.bytes(0)
+        }
         var key = Key(tag)
         let reason = tag == .pin ? UInt8(truncatingIfNeeded: try row.int(1)) : nil
         for place in table.layout(reason: reason) {

@@ -2,11 +2,20 @@
 /// changed.
 enum Migrations {
     struct Step {
+        let number: Int
         let name: String
         let sql: String
+
+        init(_ number: Int, _ name: String, _ sql: String) {
+            self.number = number
+            self.name = String(String(10_000 + number).dropFirst()) + "_" + name
+            self.sql = sql
+        }
     }
 
-    static let all = [Step(name: "0001_catalog", sql: catalog)]
+    static let all = [
+        Step(1, "catalog", catalog), Step(2, "shared_blobs", sharedBlobs), Step(3, "audit", audit), Step(4, "writers", writers),
+    ]
 
     private static let catalog = #"""
         -- The catalog: which repositories, packages, versions, assets, tags and records exist, what they point to,
@@ -221,5 +230,51 @@ enum Migrations {
             PRIMARY KEY (repository_id, revision)
         );
         CREATE INDEX deletions_by_end ON deletions (until, repository_id, revision);
+        """#
+
+    private static let sharedBlobs = #"""
+        -- Where a blob's bytes lie in the bucket that the nodes share: `length` bytes of `object`, from byte `start` on; `place` is 'group' for a
+        -- blob among others, 'whole' for one that is all of its object. docs/internals/shared-blobs.md.
+        ALTER TABLE blob_locations
+            ADD COLUMN place text,
+            ADD COLUMN object uuid,
+            ADD COLUMN start bigint,
+            ADD COLUMN length bigint;
+        CREATE INDEX blob_locations_of_object ON blob_locations (object, sha256);
+
+        -- One row: what the bucket of this registry says that it belongs to.
+        CREATE TABLE shared_store (
+            item smallint PRIMARY KEY CHECK (item = 1),
+            id uuid NOT NULL
+        );
+        """#
+
+    private static let audit = #"""
+        -- The audit log of all nodes: one chain (docs/internals/audit.md). `document` is the record's hash (32 bytes) and its line.
+        CREATE TABLE audit_records (
+            number bigint PRIMARY KEY,
+            document bytea NOT NULL
+        );
+
+        -- 0: the newest record. 1: the last that was removed. `document` is number (8 bytes) and hash (32).
+        CREATE TABLE audit_links (
+            item smallint PRIMARY KEY,
+            document bytea NOT NULL
+        );
+
+        -- For people.
+        CREATE VIEW audit_log AS
+            SELECT number, convert_from(substring(document FROM 33), 'UTF8')::json AS record, encode(substring(document FROM 1 FOR 32), 'hex') AS hash
+            FROM audit_records;
+        """#
+
+    private static let writers = #"""
+        -- Who changes the catalog, one row for each start of a program, and which of its groups of changes was committed last. A program that
+        -- lost its connection while it committed finds out here. Old rows are deleted when a program starts.
+        CREATE TABLE writers (
+            writer uuid PRIMARY KEY,
+            group_number bigint NOT NULL,
+            at timestamptz NOT NULL DEFAULT now()
+        ) WITH (fillfactor = 50);
         """#
 }

@@ -12,24 +12,45 @@ enum Migrator {
         )
         """
 
+    /// - Throws: `unsupported` unless the schema is this program's.
+    static func check(_ connection: Connection) throws(RegistryError) {
+        let found = try connection.run([Query("SELECT to_regclass('schema_migrations')::text")])
+        guard found.first?.first.map({ !$0.isNull(0) }) ?? false else {
+            throw RegistryError(.notFound, subject: .store, reason: "there is no registry in the database")
+        }
+        let applied = try numbers(in: connection)
+        guard applied == Set(Migrations.all.map(\.number)) else {
+            throw RegistryError(
+                .unsupported, subject: .store,
+                reason: "the database has schema \(applied.max() ?? 0) and this program is of schema \(Migrations.all.last?.number ?? 0)")
+        }
+    }
+
+    private static func numbers(in connection: Connection) throws(RegistryError) -> Set<Int> {
+        var applied: Set<Int> = []
+        for row in try connection.run([Query("SELECT number FROM schema_migrations")]).first ?? [] {
+            applied.insert(Int(clamping: try row.int(0)))
+        }
+        return applied
+    }
+
     /// Applies what is missing, each step whole or not at all.
     /// - Throws: `unsupported` when a newer program was there; `unavailable`.
     static func migrate(_ connection: Connection) throws(RegistryError) {
         try connection.run([Query(lock)])
         try connection.run(script: table, within: .seconds(30))
-        let newest = try connection.run([Query("SELECT coalesce(max(number), 0) FROM schema_migrations")])
-        let number = Int(clamping: try newest.first?.first?.int(0) ?? 0)
-        guard number <= Migrations.all.count else {
+        let applied = try numbers(in: connection)
+        if let unknown = applied.subtracting(Migrations.all.map(\.number)).max() {
             throw RegistryError(
                 .unsupported, subject: .store,
-                reason: "the database has schema \(number) and this program knows up to \(Migrations.all.count); start a newer one")
+                reason: "the database has schema \(unknown) and this program knows up to \(Migrations.all.last?.number ?? 0); start a newer one")
         }
-        for (index, step) in Migrations.all.enumerated().dropFirst(number) {
+        for step in Migrations.all where !applied.contains(step.number) {
             let script = """
                 BEGIN;
                 SET LOCAL statement_timeout = 0;
                 \(step.sql)
-                INSERT INTO schema_migrations (number, name) VALUES (\(index + 1), '\(step.name)');
+                INSERT INTO schema_migrations (number, name) VALUES (\(step.number), '\(step.name)');
                 COMMIT;
                 """
             try connection.run(script: script, within: .seconds(600))

@@ -6,12 +6,12 @@ public import Catalog
 import CatalogRules
 public import Core
 public import Logging
-import OrderedStore
+public import OrderedStore
 public import PostgresClient
 import Synchronization
 
 /// The catalog in a PostgreSQL database.
-public final class PostgresCatalog: Catalog {
+public final class PostgresCatalog: Catalog, RowStore {
     public struct Options: Sendable {
         /// Entries the log keeps at least; older ones go in small runs.
         public var logEntriesMax: UInt64 = 1_000_000
@@ -20,9 +20,9 @@ public final class PostgresCatalog: Catalog {
         public init() {}
     }
 
-    private let world: World
+    let world: World
     private let options: Options
-    private let pool: ConnectionPool
+    let pool: ConnectionPool
     private let target: PostgresTarget
     private let committer: Committer
     private let watch: HeadWatch
@@ -36,11 +36,14 @@ public final class PostgresCatalog: Catalog {
         self.world = world
         self.options = options
         pool = ConnectionPool(to: address, limits: options.pool)
-        target = PostgresTarget(address: address)
+        target = PostgresTarget(address: address, writer: world.newID())
         let head = try await BlockingPool(threads: 1, name: "migrations").run { () throws(RegistryError) in
             let connection = try Connection.insist(on: address, until: .now + .seconds(5))
             try Migrator.migrate(connection)
-            return try CatalogRows(rows: PostgresRows(over: connection)).head()
+            try PostgresTarget.forgetOldWriters(connection)
+            let rows = PostgresRows(over: connection)
+            try MoveMark.requireNone(in: rows)
+            return try CatalogRows(rows: rows).head()
         }
         watch = HeadWatch(head: head)
         listener = ChangeListener(address: address, watch: watch, logger: logger)
@@ -56,6 +59,11 @@ public final class PostgresCatalog: Catalog {
 
     deinit { close() }
 
+    public var isShared: Bool { true }
+
+    /// What this node has committed.
+    public var metrics: OrderedStore.Metrics { committer.metrics }
+
     /// Commits what is queued, and lets the connections go. May be called again.
     public func close() {
         listener.stop()
@@ -67,11 +75,30 @@ public final class PostgresCatalog: Catalog {
 
     @discardableResult
     public func apply(_ change: Change, staged: [any StagedBytes]) async throws(RegistryError) -> Revision {
+        for _ in 0..<PostgresCatalog.placementsMax {
+            do throws(RegistryError) { return try await commit(change, staged: staged) } catch {
+                // A row that it relied on was swept by another node, between the question for it and this change.
+                guard error.code == .internal, case .blob(let name) = error.subject, let blob = staged.first(where: { $0.id.description == name }),
+                    try await blob.placeAgain()
+                else { throw error }
+            }
+        }
+        return try await commit(change, staged: staged)
+    }
+
+    /// So often at most bytes are placed again for one change.
+    private static let placementsMax = 8
+
+    private func commit(_ change: Change, staged: [any StagedBytes]) async throws(RegistryError) -> Revision {
         let entriesMax = options.logEntriesMax
         let isBuilt = Atomic(false)
         return try await commit(files: staged.flatMap(\.unsynced), reads: change.likelyReads, isPatient: change.isPatient) {
             [world] batch throws(RegistryError) in
-            for location in staged.compactMap(\.location) { batch.put(location.key, location.value, in: .blobLocations) }
+            // What another node's change said first, holds: its bytes are as good, and others may be reading them.
+            for location in staged.compactMap(\.location) {
+                if let row = try batch.get(location.key, in: .blobLocations), (try? SharedLocation(row)) != nil { continue }
+                batch.put(location.key, location.value, in: .blobLocations)
+            }
             var run = try ChangeRun(change, on: batch, committed: nil, world: world)
             let outcome = try run.run(logEntriesMax: entriesMax)
             isBuilt.store(true, ordering: .relaxed)
@@ -91,7 +118,7 @@ public final class PostgresCatalog: Catalog {
     }
 
     /// - Parameter completion: runs on the committer's thread, before the caller goes on.
-    private func commit<R: Sendable>(
+    func commit<R: Sendable>(
         files: [any SyncableFile] = [], reads: [RowName] = [], isPatient: Bool = false,
         _ build: @escaping @Sendable (OrderedStore.Batch) throws(RegistryError) -> R,
         completion: @escaping @Sendable (Result<R, RegistryError>) -> Void = { _ in }
@@ -106,6 +133,35 @@ public final class PostgresCatalog: Catalog {
         return try result.get()
     }
 
+    // MARK: Rows of other rooms
+
+    public func enqueue<R: Sendable>(
+        reads: [RowName], isPatient: Bool, _ build: @escaping @Sendable (OrderedStore.Batch) throws(RegistryError) -> R,
+        completion: @escaping @Sendable (Result<R, RegistryError>) -> Void
+    ) {
+        committer.put(Committer.Request(files: [], reads: reads, isPatient: isPatient, build, completion: completion))
+    }
+
+    public func look<R: Sendable>(
+        _ read: @escaping @Sendable (any OrderedRows) throws(RegistryError) -> R
+    ) async throws(RegistryError) -> R {
+        try await pool.read { connection throws(RegistryError) in try read(PostgresRows(over: connection, opening: [PostgresCatalog.moment])) }
+    }
+
+    /// The same of a database that no catalog is opened on: for commands beside running nodes, which change nothing.
+    /// - Throws: `unsupported` when its schema is not this program's.
+    public static func look<R: Sendable>(
+        at address: String, _ read: @escaping @Sendable (any OrderedRows) throws(RegistryError) -> R
+    ) async throws(RegistryError) -> R {
+        try await BlockingPool(threads: 1, name: "postgres").run { () throws(RegistryError) in
+            let connection = try Connection.insist(on: address, until: .now + .seconds(5))
+            try Migrator.check(connection)
+            return try read(PostgresRows(over: connection, opening: [moment]))
+        }
+    }
+
+    private static let moment = Query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
     // MARK: Reading
 
     private typealias Read<Value> = @Sendable (CatalogRows) throws(RegistryError) -> Value
@@ -118,8 +174,7 @@ public final class PostgresCatalog: Catalog {
     /// For several reads that must agree.
     private func snapshot<Value: Sendable>(_ read: @escaping Read<Value>) async throws(RegistryError) -> Value {
         try await pool.read { connection throws(RegistryError) in
-            let opening = [Query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")]
-            return try read(CatalogRows(rows: PostgresRows(over: connection, opening: opening)))
+            try read(CatalogRows(rows: PostgresRows(over: connection, opening: [PostgresCatalog.moment])))
         }
     }
 
@@ -250,13 +305,11 @@ public final class PostgresCatalog: Catalog {
     // MARK: The sweep
 
     public func pins(after: Pin?, limit: Int) async throws(RegistryError) -> [Pin] {
-        try await snapshot { rows throws(RegistryError) in
-            try LivingRepositories(rows).pins(Key(.pin), after: after.map { Keyspace.pin($0).bytes }, limit: limit)
-        }
+        try await snapshot { rows throws(RegistryError) in try rows.pins(after: after, limit: limit) }
     }
 
     public func pins(of blob: BlobID, limit: Int) async throws(RegistryError) -> [Pin] {
-        try await snapshot { rows throws(RegistryError) in try LivingRepositories(rows).pins(Key(.pin).blob(blob), after: nil, limit: limit) }
+        try await snapshot { rows throws(RegistryError) in try rows.pins(of: blob, limit: limit) }
     }
 
     public func unpinned(among blobs: [BlobID]) async throws(RegistryError) -> [UnpinnedBlob] {

@@ -7,6 +7,8 @@ final class PostgresRows: OrderedRows {
     /// A scan says when it has enough, not before: it is answered in pages that grow.
     private static let firstPage: Int64 = 100
     private static let pageMax: Int64 = 800
+    /// Of each of many scans that are prepared together.
+    private static let preparedPage: Int64 = 8
 
     private let connection: Connection
     /// Sent along with the first query.
@@ -14,6 +16,8 @@ final class PostgresRows: OrderedRows {
     /// What the opening was answered with.
     private(set) var opened: [[Row]] = []
     private var fetched: [RowName: [UInt8]?] = [:]
+    /// The first page of a scan, by the prefix it is of.
+    private var prepared: [RowName: [Row]] = [:]
 
     init(over connection: Connection, opening: [Query] = []) {
         self.connection = connection
@@ -52,13 +56,13 @@ final class PostgresRows: OrderedRows {
         _ body: (_ key: [UInt8], _ value: [UInt8]) throws(RegistryError) -> Bool
     ) throws(RegistryError) {
         let table = try Table.of(from, in: family)
-        var scan = Statements.Scan(
-            lower: try KeyColumns(from, of: table).values,
-            upper: try upTo.map { end throws(RegistryError) in
-                try KeyColumns(end, of: table, isUpper: true).values
-            } ?? [], isReverse: reverse, limit: PostgresRows.firstPage)
+        var scan = try PostgresRows.scan(table, from: from, upTo: upTo, isReverse: reverse)
+        let isWhole = !reverse && upTo == OrderedStore.end(ofPrefix: from)
+        var first = isWhole ? prepared[RowName(from, in: family)] : nil
+        if first != nil { scan.limit = PostgresRows.preparedPage }
         while true {
-            let rows = try run([Statements.scan(table, scan)]).first ?? []
+            let rows = if let first { first } else { try run([Statements.scan(table, scan)]).first ?? [] }
+            first = nil
             var last: [UInt8]?
             for row in rows {
                 let key = try KeyColumns.key(of: row, in: table)
@@ -79,6 +83,34 @@ final class PostgresRows: OrderedRows {
             scan.past = try KeyColumns(last, of: table).values
             scan.limit = min(scan.limit * 8, PostgresRows.pageMax)
         }
+    }
+
+    func willScan(_ prefixes: [[UInt8]], in family: OrderedStore.Family) throws(RegistryError) -> [[UInt8]] {
+        let names = prefixes.map { RowName($0, in: family) }.filter { prepared[$0] == nil }
+        var queries: [Query] = []
+        for name in names {
+            let table = try Table.of(name.key, in: family)
+            var scan = try PostgresRows.scan(table, from: name.key, upTo: OrderedStore.end(ofPrefix: name.key), isReverse: false)
+            scan.limit = PostgresRows.preparedPage
+            queries.append(Statements.scan(table, scan))
+        }
+        var keys: [[UInt8]] = []
+        for (name, rows) in zip(names, try run(queries)) {
+            prepared[name] = rows
+            let table = try Table.of(name.key, in: family)
+            for row in rows { keys.append(try KeyColumns.key(of: row, in: table)) }
+        }
+        return keys
+    }
+
+    private static func scan(
+        _ table: Table, from: [UInt8], upTo: [UInt8]?, isReverse: Bool
+    ) throws(RegistryError) -> Statements.Scan {
+        Statements.Scan(
+            lower: try KeyColumns(from, of: table).values,
+            upper: try upTo.map { end throws(RegistryError) in
+                try KeyColumns(end, of: table, isUpper: true).values
+            } ?? [], isReverse: isReverse, limit: firstPage)
     }
 
     private func run(_ queries: [Query]) throws(RegistryError) -> [[Row]] {

@@ -18,13 +18,20 @@ final class PostgresTarget: CommitTarget, @unchecked Sendable {
     static let channel = "granary_changes"
 
     private let address: String
+    /// This one among all that write to the database, ever.
+    private let writer: EntityID
     private var connection: Connection?
-    private var transaction: String?
-    /// The connection was lost while it committed: nobody knows yet whether it did.
-    private var doubt: String?
+    private var isOpen = false
+    /// Of the group that is written: it is in the database once that is committed.
+    private var number: Int64 = 0
+    /// The group whose commit was not answered: nobody knows yet whether it is there.
+    private var doubt: Int64?
     private var settled: [(Bool) -> Void] = []
 
-    init(address: String) { self.address = address }
+    init(address: String, writer: EntityID) {
+        self.address = address
+        self.writer = writer
+    }
 
     var recovers: Bool { true }
     /// What was written last is in doubt.
@@ -49,17 +56,17 @@ final class PostgresTarget: CommitTarget, @unchecked Sendable {
         return try begin(on: try connected(until: end), names)
     }
 
+    /// The lock, and with it a view of everything before, comes first: what is read after it is what the changes change.
+    static let opening = [
+        Query("BEGIN ISOLATION LEVEL READ COMMITTED"), Query("SELECT number FROM catalog_state WHERE item = 1 FOR UPDATE"),
+    ]
+
     private func begin(on connection: Connection, _ names: [RowName]) throws(RegistryError) -> PostgresRows {
-        // The lock, and with it a view of everything before, comes first: what is read after it is what the changes change.
-        let rows = PostgresRows(
-            over: connection,
-            opening: [
-                Query("BEGIN ISOLATION LEVEL READ COMMITTED"), Query("SELECT number FROM catalog_state WHERE item = 1 FOR UPDATE"),
-                Query("SELECT pg_current_xact_id()::text"),
-            ])
+        let rows = PostgresRows(over: connection, opening: PostgresTarget.opening)
         do throws(RegistryError) {
-            try rows.fetch(names)
-            transaction = try rows.opened.last?.first?.text(0)
+            try rows.fetch(names + [RowName(Keyspace.move.bytes, in: CatalogRows.family)])
+            guard try MoveMark.read(from: rows) == nil else { throw Refused.isMoved }
+            isOpen = true
         } catch {
             rollBack()
             throw error
@@ -68,17 +75,16 @@ final class PostgresTarget: CommitTarget, @unchecked Sendable {
     }
 
     func write(_ overlay: Overlay) throws(RegistryError) {
-        guard let connection, let transaction else { throw Refused.noTransaction }
+        guard let connection, isOpen else { throw Refused.noTransaction }
+        number += 1
         do throws(RegistryError) {
-            try connection.run(try queries(overlay) + [Query("COMMIT")])
-            self.transaction = nil
+            try connection.run(try queries(overlay) + [mark, Query("COMMIT")])
+            isOpen = false
         } catch {
-            guard connection.isBroken else {
-                rollBack()
-                throw error
-            }
-            self.connection = nil
-            doubt = transaction
+            let isBroken = connection.isBroken
+            rollBack()
+            guard isBroken else { throw error }
+            doubt = number
             isInDoubt = true
             guard try settle(until: .now + PostgresTarget.patience) else { throw error }
         }
@@ -98,10 +104,21 @@ final class PostgresTarget: CommitTarget, @unchecked Sendable {
         return queries
     }
 
+    private var mark: Query {
+        Query(
+            "INSERT INTO writers (writer, group_number) VALUES ($1, $2) ON CONFLICT (writer) DO UPDATE"
+                + " SET group_number = excluded.group_number, at = now()", [.id(writer), .int(number)])
+    }
+
+    /// What became of their groups nobody asks any more.
+    static func forgetOldWriters(_ connection: Connection) throws(RegistryError) {
+        try connection.run([Query("DELETE FROM writers WHERE at < now() - interval '30 days'")])
+    }
+
     func abandon() { rollBack() }
 
     private func rollBack() {
-        transaction = nil
+        isOpen = false
         guard let connection else { return }
         do throws(RegistryError) {
             if !connection.isBroken, connection.isInTransaction { try connection.run([Query("ROLLBACK")]) }
@@ -121,46 +138,43 @@ final class PostgresTarget: CommitTarget, @unchecked Sendable {
 
     // MARK: A commit in doubt
 
-    /// Asks the server what became of the transaction, for as long as there is time.
+    /// Finds out what became of the group whose commit was not answered, for as long as there is time. The number of its transaction would not do:
+    /// after a crash, or on a standby that took over, another transaction may have it.
     /// - Returns: whether it was committed.
     /// - Throws: `unavailable`: it is asked again before the next group.
     @discardableResult
     private func settle(until end: ContinuousClock.Instant) throws(RegistryError) -> Bool {
-        guard let transaction = doubt else { return false }
+        guard let number = doubt else { return false }
         while true {
-            let status = try status(of: transaction, until: end)
-            // Its session may not have noticed yet that nobody listens.
-            guard status == "in progress" else {
+            do throws(RegistryError) {
+                let isCommitted = try ask(about: number, on: try connected(until: end))
                 doubt = nil
                 isInDoubt = false
-                self.transaction = nil
-                for body in settled { body(status == "committed") }
+                for body in settled { body(isCommitted) }
                 settled = []
-                return status == "committed"
+                return isCommitted
+            } catch {
+                rollBack()
+                guard .now < end else { throw error }
             }
-            guard .now < end else { throw Refused.inDoubt }
             usleep(20_000)
         }
     }
 
-    private func status(of transaction: String, until end: ContinuousClock.Instant) throws(RegistryError) -> String {
-        let connection = try connected(until: end)
-        do throws(RegistryError) {
-            let rows = try connection.run([Query("SELECT coalesce(pg_xact_status($1::xid8), 'unknown')", [try .text(transaction)])])
-            return try rows.first?.first?.text(0) ?? "unknown"
-        } catch {
-            if connection.isBroken {
-                self.connection = nil
-                throw error
-            }
-            // A server that was promoted and has never heard of it.
-            return "unknown"
-        }
+    /// Behind the lock, so that the group has ended by now, however it did; and by a commit, which is where commits have to be, on a synchronous
+    /// standby, too, once it is answered: so is then what came before it.
+    private func ask(about number: Int64, on connection: Connection) throws(RegistryError) -> Bool {
+        let answers = try connection.run(
+            PostgresTarget.opening + [
+                Query("UPDATE writers SET at = now() WHERE writer = $1 AND group_number = $2 RETURNING 1", [.id(writer), .int(number)]),
+                Query("COMMIT"),
+            ])
+        return !answers[PostgresTarget.opening.count].isEmpty
     }
 
     private enum Refused {
+        static let isMoved = RegistryError(
+            .unavailable, subject: .store, reason: "the catalog was moved elsewhere: this server has to be started anew there", retryAfterSeconds: 30)
         static let noTransaction = RegistryError(.internal, subject: .store, reason: "a group of changes has no transaction")
-        static let inDoubt = RegistryError(
-            .unavailable, subject: .store, reason: "the database was lost while it committed; try again", retryAfterSeconds: 2)
     }
 }

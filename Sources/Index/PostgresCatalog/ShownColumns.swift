@@ -11,6 +11,7 @@ struct ShownColumns {
         var shown = ShownColumns()
         switch key {
         case .head, .logStart, .format: shown.add(number: try RowCoding.decode(document) { reader throws(RegistryError) in try reader.readUInt64() })
+        case .move: shown.add(number: 0)
         case .repository: shown.add(try RowCoding.decode(document) { reader throws(RegistryError) in try reader.readRepository() })
         case .repositoryKey:
             shown.add("repository_id", .id(try RowCoding.decode(document) { reader throws(RegistryError) in try reader.readEntityID() }))
@@ -39,6 +40,16 @@ struct ShownColumns {
         case .deletion(let id): shown.add(try RowCoding.decode(document) { reader throws(RegistryError) in try reader.readDeletion(id) })
         case .link, .versionLink, .packageAsset, .pin, .recordUnique, .grave, .deletionEnd: break
         }
+        return shown.columns
+    }
+
+    /// nil: the row tells of one node's own files, in a database that was written by it alone.
+    static func of(_ location: SharedLocation?) -> [(name: String, value: Value)] {
+        var shown = ShownColumns()
+        shown.add("place", .shown(location.map { $0.kind == .whole ? "whole" : "group" }))
+        shown.add("object", .id(location?.object))
+        shown.add("start", .int(location?.offset))
+        shown.add("length", .int(location?.length))
         return shown.columns
     }
 

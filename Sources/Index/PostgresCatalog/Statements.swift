@@ -26,7 +26,7 @@ enum Statements {
 
     static func scan(_ table: Table, _ scan: Scan) -> Query {
         var values: [Value] = []
-        var conditions: [String] = []
+        var conditions = table.condition.map { [$0] } ?? []
         func require(_ bound: [Value], _ comparison: String) {
             guard !bound.isEmpty else { return }
             let names = table.columns.prefix(bound.count).map(\.name).joined(separator: ", ")
@@ -56,11 +56,9 @@ enum Statements {
             names.append("document")
             values.append(.bytes(value))
         }
-        if case .row = table.content {
-            for shown in try ShownColumns.of(try Keyspace(key), value) {
-                names.append(shown.name)
-                values.append(shown.value)
-            }
+        for shown in try shown(key, value, in: table) {
+            names.append(shown.name)
+            values.append(shown.value)
         }
         let marks = values.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
         let updates = names.dropFirst(table.columns.count).map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
@@ -68,6 +66,14 @@ enum Statements {
         let resolution = updates.isEmpty ? "NOTHING" : "UPDATE SET \(updates)"
         return Query(
             "INSERT INTO \(table.name) (\(names.joined(separator: ", "))) VALUES (\(marks)) ON CONFLICT (\(keys)) DO \(resolution)", values)
+    }
+
+    private static func shown(_ key: [UInt8], _ value: [UInt8], in table: Table) throws(RegistryError) -> [(name: String, value: Value)] {
+        switch table.content {
+        case .row: try ShownColumns.of(try Keyspace(key), value)
+        case .location: ShownColumns.of(try? SharedLocation(value))
+        case .bytes, .nothing, .index: []
+        }
     }
 
     static func delete(_ key: [UInt8], in family: OrderedStore.Family) throws(RegistryError) -> Query? {
@@ -102,7 +108,7 @@ enum Statements {
 extension Table {
     var hasValue: Bool {
         switch content {
-        case .row, .bytes: true
+        case .row, .bytes, .location: true
         case .nothing, .index: false
         }
     }

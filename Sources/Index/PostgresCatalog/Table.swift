@@ -18,6 +18,8 @@ struct Table: Sendable {
         case row
         /// The bytes as they are.
         case bytes
+        /// The same, and where a blob lies in the bucket that nodes share, if that is what they say.
+        case location
         /// Nothing.
         case nothing
         /// Nothing, and the key is found in another table, by an index: it is written with that.
@@ -28,24 +30,43 @@ struct Table: Sendable {
     let tag: UInt8?
     let columns: [Column]
     let content: Content
+    /// Of an index: which of the table's rows are in it.
+    let condition: String?
 
-    private init(_ name: String, _ tag: Keyspace.Tag?, _ content: Content = .row, _ columns: (String, Kind)...) {
+    private init(_ name: String, byte tag: UInt8?, _ content: Content, _ columns: (String, Kind)...) {
+        self.init(name: name, tag: tag, columns: columns.map { Column(name: $0.0, kind: $0.1) }, content: content, condition: nil)
+    }
+
+    private init(
+        _ name: String, _ tag: Keyspace.Tag?, _ content: Content = .row, where condition: String? = nil, _ columns: (String, Kind)...
+    ) {
+        self.init(
+            name: name, tag: tag?.rawValue, columns: columns.map { Column(name: $0.0, kind: $0.1) }, content: content, condition: condition)
+    }
+
+    private init(name: String, tag: UInt8?, columns: [Column], content: Content, condition: String?) {
+        self.condition = condition
         self.name = name
-        self.tag = tag?.rawValue
+        self.tag = tag
         self.content = content
-        self.columns = columns.map { Column(name: $0.0, kind: $0.1) }
+        self.columns = columns
     }
 
     /// - Throws: `internal` for a family that has no table.
     static func of(_ key: [UInt8], in family: OrderedStore.Family) throws(RegistryError) -> Table {
         if family == .blobLocations { return locations }
+        if family == .audit { return key.first == auditRecords.tag ? auditRecords : auditLinks }
         guard family == CatalogRows.family, let first = key.first, let tag = Keyspace.Tag(rawValue: first), let table = tables[tag] else {
             throw RegistryError(.internal, subject: .store, reason: "the database has no table for these rows", cause: family.name)
         }
         return table
     }
 
-    private static let locations = Table("blob_locations", nil, .bytes, ("sha256", .blob))
+    private static let locations = Table("blob_locations", nil, .location, ("sha256", .blob))
+
+    // docs/internals/audit.md: records have a first byte of their own, and a number; the two links beside them have only that byte.
+    private static let auditRecords = Table("audit_records", byte: 2, .bytes, ("number", .number))
+    private static let auditLinks = Table("audit_links", byte: nil, .bytes, ("item", .byte))
 
     private static let tables: [Keyspace.Tag: Table] = Dictionary(
         uniqueKeysWithValues: Keyspace.Tag.allCases.map { ($0, table(of: $0)) })
@@ -66,7 +87,9 @@ struct Table: Sendable {
             Table(
                 "links", tag, .index, ("repository_id", .id), ("package", .text), ("version", .text), ("relation", .text), ("target", .text))
         case .asset: Table("assets", tag, .row, ("repository_id", .id), ("path", .text))
-        case .packageAsset: Table("assets", tag, .index, ("repository_id", .id), ("package", .text), ("version", .text), ("path", .text))
+        case .packageAsset:
+            Table(
+                "assets", tag, .index, where: "package <> ''", ("repository_id", .id), ("package", .text), ("version", .text), ("path", .text))
         case .tombstone: Table("tombstones", tag, .row, ("repository_id", .id), ("path", .text))
         case .learned: Table("learned_pages", tag, .row, ("repository_id", .id), ("view", .text))
         case .entity: Table("entities", tag, .row, ("id", .id))

@@ -19,10 +19,11 @@ public final class Connection: @unchecked Sendable {
     public private(set) var isBroken = false
 
     /// Connects, in a session that says when it is kept waiting instead of waiting on.
-    /// - Parameter address: a connection URI or string of libpq (PostgreSQL, section 34.1.1).
+    /// - Parameter address: a connection URI or string of libpq (PostgreSQL, section 34.1.1). Of several hosts in it the first is taken that is no
+    ///   standby.
     /// - Throws: `unavailable`.
     public init(to address: String, within limit: Duration = .seconds(5)) throws(RegistryError) {
-        guard let handle = unsafe PQconnectStart(address) else { throw Refusal.lost("libpq has no memory") }
+        guard let handle = Connection.start(address) else { throw Refusal.lost("libpq has no memory") }
         self.handle = handle
         let end = ContinuousClock.now + limit
         guard unsafe PQstatus(handle) != CONNECTION_BAD else { throw lost() }
@@ -40,12 +41,26 @@ public final class Connection: @unchecked Sendable {
 
     deinit { unsafe PQfinish(handle) }
 
-    /// A statement, a wait for a lock and a session that forgot its transaction are ended by the server: who dies with a lock does not keep it long.
+    /// What the address says itself counts for more. A standby may be behind what was acknowledged, so it is not even read from; a machine that is
+    /// gone without a word is noticed before a caller's patience is over.
+    private static func start(_ address: String) -> OpaquePointer? {
+        let settings = [
+            ("target_session_attrs", "primary"), ("tcp_user_timeout", "3000"), ("keepalives_idle", "5"), ("keepalives_interval", "1"),
+            ("keepalives_count", "3"), ("dbname", address),
+        ]
+        let names = unsafe settings.map { unsafe strdup($0.0) }
+        let values = unsafe settings.map { unsafe strdup($0.1) }
+        defer { for text in unsafe names + values { unsafe free(text) } }
+        return unsafe PQconnectStartParams(names.map { unsafe UnsafePointer($0) } + [nil], values.map { unsafe UnsafePointer($0) } + [nil], 1)
+    }
+
+    /// A statement, a wait for a lock and a session that forgot its transaction are ended by the server: who dies with a lock does not keep it long,
+    /// and whoever waits for it gets it.
     /// What is acknowledged is on disk, whatever the server's default.
     private static let session = """
         SELECT set_config('client_encoding', 'UTF8', false), set_config('application_name', 'granary', false),
             set_config('statement_timeout', '20s', false), set_config('lock_timeout', '5s', false),
-            set_config('idle_in_transaction_session_timeout', '10s', false),
+            set_config('idle_in_transaction_session_timeout', '4s', false),
             CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END
         """
 

@@ -19,6 +19,8 @@ enum Refusal {
         case "25006":
             return RegistryError(
                 .unavailable, subject: .store, reason: "the database takes no changes; try again", cause: cause, retryAfterSeconds: 2)
+        // Idle in a transaction for too long: the session is ended.
+        case "25P03": return lost(cause)
         // Serialization failure, deadlock.
         case "40001", "40P01": return RegistryError(.unavailable, subject: .store, reason: "try again", cause: cause, retryAfterSeconds: 1)
         default: break

@@ -20,6 +20,25 @@ public struct Value: Sendable, Hashable {
     public static func int(_ value: Int64?) -> Value { Value(type: 20, bytes: value.map { bigEndian(UInt64(bitPattern: $0)) }) }
     public static func bool(_ value: Bool) -> Value { Value(type: 16, bytes: [value ? 1 : 0]) }
     public static func id(_ value: EntityID?) -> Value { Value(type: 2950, bytes: value?.bytes) }
+    /// `bytea[]`, for `= ANY ($1)`.
+    public static func list(_ values: [[UInt8]]) -> Value { Value(type: 1001, bytes: array(of: 17, values)) }
+    /// `uuid[]`.
+    public static func list(_ values: [EntityID]) -> Value { Value(type: 2951, bytes: array(of: 2950, values.map(\.bytes))) }
+
+    /// One dimension, no NULL, counted from 1.
+    private static func array(of type: UInt32, _ elements: [[UInt8]]) -> [UInt8] {
+        var writer = BinaryWriter()
+        for word in [elements.isEmpty ? 0 : 1, 0, type] { writer.write(word) }
+        if !elements.isEmpty {
+            writer.write(UInt32(elements.count))
+            writer.write(UInt32(1))
+        }
+        for element in elements {
+            writer.write(UInt32(element.count))
+            writer.write(raw: element)
+        }
+        return writer.bytes
+    }
     /// Times beyond what PostgreSQL can say become the last, or the first, that it can.
     public static func time(_ value: Timestamp?) -> Value {
         let bounded = value.map { min(max($0.milliseconds, earliest), latest) }

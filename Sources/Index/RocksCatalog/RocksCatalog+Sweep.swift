@@ -7,17 +7,15 @@ import OrderedStore
 
 extension RocksCatalog {
     public func pins(after: Pin?, limit: Int) async throws(RegistryError) -> [Pin] {
-        try await onSnapshot { rows throws(RegistryError) in
-            try LivingRepositories(rows).pins(Key(.pin), after: after.map { Keyspace.pin($0).bytes }, limit: limit)
-        }
+        try await onSnapshot(by: sweepPool) { rows throws(RegistryError) in try rows.pins(after: after, limit: limit) }
     }
 
     public func pins(of blob: BlobID, limit: Int) async throws(RegistryError) -> [Pin] {
-        try await onSnapshot { rows throws(RegistryError) in try LivingRepositories(rows).pins(Key(.pin).blob(blob), after: nil, limit: limit) }
+        try await onSnapshot(by: sweepPool) { rows throws(RegistryError) in try rows.pins(of: blob, limit: limit) }
     }
 
     public func unpinned(among blobs: [BlobID]) async throws(RegistryError) -> [UnpinnedBlob] {
-        try await onSnapshot { rows throws(RegistryError) in try rows.unpinned(among: blobs) }
+        try await onSnapshot(by: sweepPool) { rows throws(RegistryError) in try rows.unpinned(among: blobs) }
     }
 
     public func noteUnpinned(_ blobs: [BlobID], at time: Timestamp) async throws(RegistryError) {

@@ -25,6 +25,8 @@ public final class RocksCatalog: HotCatalog {
 
     let store: OrderedStore
     let pool: BlockingPool
+    /// For questions of the sweep, for which nobody waits.
+    let sweepPool = BlockingPool(threads: 1, name: "pins", isBackground: true)
     private let world: World
     private let options: Options
     private let repositories = RepositoryMap()
@@ -52,6 +54,7 @@ public final class RocksCatalog: HotCatalog {
 
     private static func adopt(_ batch: OrderedStore.Batch, isReadOnly: Bool) throws(RegistryError) -> (Revision, [RepositoryID: Held?]) {
         let rows = CatalogRows(rows: batch)
+        if !isReadOnly { try MoveMark.requireNone(in: batch) }
         var isOlder = true
         if let format = try rows.get(.format, { reader throws(RegistryError) in try reader.readUInt32() }) {
             isOlder = format < RowCoding.storeFormat
@@ -131,9 +134,9 @@ public final class RocksCatalog: HotCatalog {
 
     /// For several reads that must agree.
     func onSnapshot<Value: Sendable>(
-        _ read: @escaping @Sendable (CatalogRows) throws(RegistryError) -> Value
+        by pool: BlockingPool? = nil, _ read: @escaping @Sendable (CatalogRows) throws(RegistryError) -> Value
     ) async throws(RegistryError) -> Value {
-        try await pool.run { [store] () throws(RegistryError) in try read(CatalogRows(rows: try store.snapshot())) }
+        try await (pool ?? self.pool).run { [store] () throws(RegistryError) in try read(CatalogRows(rows: try store.snapshot())) }
     }
 
     private func exists(_ id: RepositoryID) -> Bool { repositories.find(id) != nil }

@@ -35,7 +35,7 @@ struct FetchPlan {
                 throw RegistryError(.invalid, subject: .field(isToken(name.utf8) ? name : "name"), reason: "the field cannot be sent to an upstream")
             }
         }
-        guard request.body == nil || request.method == .post || request.method == .put else {
+        guard request.body == nil || [.post, .put, .patch].contains(request.method) else {
             throw RegistryError(.invalid, subject: .request, reason: "a \(request.method.rawValue) request carries no body")
         }
         var trusted: Set<Origin> = []

@@ -11,6 +11,7 @@ public struct FetchRequest: Sendable {
         case head = "HEAD"
         case post = "POST"
         case put = "PUT"
+        case patch = "PATCH"
         case delete = "DELETE"
     }
 
@@ -19,7 +20,7 @@ public struct FetchRequest: Sendable {
     public var url: String
     /// Sent as given. Connection and framing fields are refused; when a redirect leaves the origin only negotiation fields go along.
     public var fields: [(String, String)]
-    /// For POST and PUT; streamed. Without a length it is sent chunked.
+    /// For POST, PUT and PATCH; streamed. Without a length it is sent chunked.
     public var body: Body?
     public var credentials: Credentials?
     /// The origin the credentials belong to (`https://host:port`); nil means that of `url`. Set it when an upstream's document named `url`.

@@ -40,6 +40,7 @@ npmrc reader.rc "$registry" reader "$user_password"
 
 if needs npm "npm"; then
     source "$here/clients.sh"
+    source "$here/rights.sh"
     source "$here/remote.sh"
     source "$here/virtual.sh"
 fi

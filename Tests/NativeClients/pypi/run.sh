@@ -26,6 +26,7 @@ sdist=dist/granary_test_sdist-1.0.tar.gz
 source "$here/wire.sh"
 if needs twine "twine, pip and uv"; then
     source "$here/clients.sh"
+    source "$here/rights.sh"
     source "$here/remote.sh"
     source "$here/virtual.sh"
 fi

@@ -20,7 +20,4 @@ void granary_start_writing(int descriptor, int64_t offset, int64_t count);
 /// As pread, but gives -1 (EAGAIN) instead of waiting for a disk.
 ssize_t granary_read_cached(int descriptor, void *bytes, size_t count, int64_t offset);
 
-/// The calling thread does without the processor when others want it.
-void granary_give_way(void);
-
 #endif

@@ -1,0 +1,101 @@
+import Core
+import Logging
+import NIOCore
+import Synchronization
+
+// From the bucket: the whole blob, checked by its SHA-256, to the disk, once for all who ask. It is answered from there at once; that the disk has
+// it becomes durable later, and need not.
+
+extension Sharing {
+    private static let triesMax = 3
+
+    /// nil when the database knows no such blob.
+    /// - Throws: `unavailable` while bucket or database do not answer, `corrupt` when the bucket has other bytes, or none.
+    func fetch(_ id: BlobID, of store: BlobStore) async throws(RegistryError) -> BlobContent? {
+        try await fetches.run(id) { () async throws(RegistryError) in
+            // Just coming, or here and not noted yet.
+            if let placement = store.leases.placement(of: id) { return placement.content }
+            var location = try await asked.location(of: id)
+            var tries = 1
+            while let place = location {
+                do throws(RegistryError) {
+                    let staged = try await bring(id, from: place, of: store)
+                    store.keep(staged)
+                    return try staged.content()
+                } catch {
+                    guard error.code == .notFound || error.code == .corrupt else { throw Sharing.unanswered(error) }
+                    // It may have been moved between the question and the read.
+                    location = try await asked.location(of: id)
+                    guard location != place, tries < Sharing.triesMax else {
+                        noteBroken(id, place)
+                        let found = error.code == .notFound ? "no object" : "other bytes"
+                        throw BlobStore.corrupt(id, "the bucket has \(found) of it", cause: "\(error)")
+                    }
+                    tries += 1
+                }
+            }
+            return nil
+        }
+    }
+
+    /// - Throws: `notFound` and `corrupt` besides what the bucket throws.
+    private func bring(_ id: BlobID, from place: SharedLocation, of store: BlobStore) async throws(RegistryError) -> StagedBlob {
+        let staged: StagedBlob
+        do throws(RegistryError) {
+            if place.length <= Int64(Body.collectBytesMax) {
+                let bytes = place.length == 0 ? ByteBuffer() : try await reading.collect(.object(place.object), place.range)
+                let staging = try store.stage(expectedLength: place.length, digests: .sha256)
+                try staging.write(bytes)
+                staged = try await staging.finishHere()
+            } else {
+                staged = try await bringFile(place, of: store)
+            }
+        } catch {
+            throw try await diagnosed(error, place)
+        }
+        guard staged.id == id else { throw BlobStore.corrupt(id, "its bytes in the bucket are those of \(staged.id)") }
+        noteSound(id)
+        state.withLock { state in
+            state.statistics.blobsFetched += 1
+            state.statistics.bytesFetched += UInt64(place.length)
+        }
+        log.debug("from the bucket", metadata: ["blob": "\(id)", "object": "\(place.object)", "bytes": "\(place.length)"])
+        return staged
+    }
+
+    private func bringFile(_ place: SharedLocation, of store: BlobStore) async throws(RegistryError) -> StagedBlob {
+        try store.checkSpace(for: place.length)
+        let temporary = try await pool.run { () throws(RegistryError) in
+            let temporary = try store.newTemporaryFile()
+            try Disk.allocate(temporary.file, at: 0, count: OwnFile.fileBytes(length: place.length))
+            return temporary
+        }
+        try await reading.read(PiecedRead.pieces(of: .object(place.object), place.range, at: 0), into: temporary.file)
+        let (digests, table) = try await pool.run { () throws(RegistryError) in
+            try BlobStore.hash(temporary.file, size: place.length, .sha256)
+        }
+        return try await store.place(
+            Arrival(digests: digests, size: place.length, table: table, bytes: .file(temporary.file, temporary), session: nil), isHereAlone: true)
+    }
+
+    /// An object that is too short refuses a range for good: that is damage, and no failure that passes.
+    private func diagnosed(_ error: RegistryError, _ place: SharedLocation) async throws(RegistryError) -> RegistryError {
+        guard error.code == .upstreamFailed, error.retryAfterSeconds == nil, let length = try await bucket.length(of: .object(place.object)),
+            length < place.range.upperBound
+        else { return error }
+        return RegistryError(.corrupt, subject: .store, reason: "the object \(place.object) has \(length) bytes only")
+    }
+
+    static func unanswered(_ error: RegistryError) -> RegistryError {
+        guard error.code == .upstreamFailed else { return error }
+        return RegistryError(
+            .unavailable, subject: .store, reason: "the bytes are in a bucket that does not give them now; try again", cause: "\(error)",
+            retryAfterSeconds: error.retryAfterSeconds ?? 30)
+    }
+
+    /// To heal what is damaged on the disk; nil when the database knows no such blob.
+    func body(of id: BlobID) async throws(RegistryError) -> Body? {
+        guard let place = try await asked.location(of: id) else { return nil }
+        return place.length == 0 ? .empty : try await bucket.read(.object(place.object), place.range)
+    }
+}
