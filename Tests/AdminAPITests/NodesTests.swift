@@ -179,10 +179,14 @@ struct NodeHouses {
                     // Each makes what it then looks for at the other node.
                     for round in 0..<10 {
                         let key = "r\(reader)-\(round)"
-                        await here.repository(key)
-                        #expect(await there.send(.get, "/api/v1/repositories/\(key)").status == 200)
-                        #expect(await here.send(.delete, "/api/v1/repositories/\(key)").status < 300)
-                        #expect(await there.send(.get, "/api/v1/repositories/\(key)").status == 404)
+                        let made = await here.repository(key)
+                        #expect(made.status < 300, "\(made.text)")
+                        let seen = await there.send(.get, "/api/v1/repositories/\(key)")
+                        #expect(seen.status == 200, "\(seen.text)")
+                        let deleted = await here.send(.delete, "/api/v1/repositories/\(key)")
+                        #expect(deleted.status < 300, "\(deleted.text)")
+                        let gone = await there.send(.get, "/api/v1/repositories/\(key)")
+                        #expect(gone.status == 404, "\(gone.text)")
                     }
                 }
             }

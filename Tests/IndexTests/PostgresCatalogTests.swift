@@ -1,6 +1,8 @@
 import Catalog
+import CatalogRules
 import Core
 import Logging
+import OrderedStore
 import PostgresClient
 import Synchronization
 import TestSupport
@@ -131,6 +133,53 @@ struct PostgresCatalogTests {
         }
         #expect(await put("a\u{0}") == .refused(.invalid))
         #expect(await put("a") == .revision(Revision(1)))
+    }
+
+    @Test("a deleted repository is cleared away, whatever its id ends with") func clearing() async throws {
+        let home = try await PostgresHome()
+        let last = UInt64.max
+        let ids = [
+            EntityID(high: 1, low: 0xFF), EntityID(high: 2, low: 0xFF_FFFF), EntityID(high: last - 1, low: last), EntityID(high: last, low: last),
+        ]
+        for (number, id) in (ids + [EntityID(high: 3, low: 3)]).enumerated() {
+            let key = try #require(RepositoryKey("r\(number)"))
+            let repository = Repository(id: id, key: key, name: "r", format: "generic", kind: .local, created: Timestamp(seconds: 1))
+            let draft = AssetDraft(path: try #require(AssetPath("a/b")), blob: RandomChanges.blobs[0], size: 1, contentType: "t")
+            try await home.catalog.apply(
+                Change(
+                    actor: .system, at: Timestamp(seconds: 1), requestID: "",
+                    parts: [.putRepository(repository), .edit(id, Edit(mutations: [.putAsset(draft, overwrite: .never)]))]),
+                staged: [BlobRow(draft.blob)])
+        }
+        for id in ids {
+            try await home.catalog.apply(Change(actor: .system, at: Timestamp(seconds: 1), requestID: "", parts: [.deleteRepository(id)]))
+        }
+        try await home.hasNoGraves()
+        for table in ["repositories", "repository_totals", "packages", "assets", "pins"] {
+            let left = try home.ask("SELECT count(*)::text FROM \(table)")
+            #expect(left == [table == "packages" ? "0" : "1"], "\(table)")
+        }
+    }
+
+    @Test("a change whose rows the database does not take fails alone, or with what was queued after it and needs it") func alone() async throws {
+        let home = try await PostgresHome()
+        let committer = Committer(logger: Logger(label: "test"))
+        let results = Mutex<[String: RegistryError.Code?]>([:])
+        // What is queued when it starts is one group.
+        for name in ["a", "b\u{0}", "c", "must\u{0}", "late"] {
+            committer.put(
+                Committer.Request(files: [], isPatient: false, isPrerequisite: name.hasPrefix("must")) { batch throws(RegistryError) in
+                    batch.put(Keyspace.repositoryKey(name).bytes, RowCoding.encode { $0.write(EntityID(high: 1, low: 1)) }, in: CatalogRows.family)
+                } completion: { result in
+                    var code: RegistryError.Code?
+                    if case .failure(let error) = result { code = error.code }
+                    results.withLock { $0[name] = .some(code) }
+                })
+        }
+        try committer.start(on: PostgresTarget(address: home.address, writer: EntityID(high: 9, low: 9)))
+        committer.stop()
+        #expect(results.withLock { $0 } == ["a": nil, "b\u{0}": .invalid, "c": nil, "must\u{0}": .invalid, "late": .invalid])
+        #expect(try home.ask("SELECT key FROM repository_keys ORDER BY key") == ["a", "c"])
     }
 }
 

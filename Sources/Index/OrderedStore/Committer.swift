@@ -35,16 +35,19 @@ package final class Committer: Sendable {
         let fail: @Sendable (RegistryError) -> Void
         /// It waits for the next request that does not, for a second at most.
         let isPatient: Bool
+        /// What was queued after it is not committed where it fails.
+        let isPrerequisite: Bool
 
         /// - Parameter reads: rows that `build` is likely to ask for.
         package init<R: Sendable>(
-            files: [any SyncableFile], reads: [RowName] = [], isPatient: Bool,
+            files: [any SyncableFile], reads: [RowName] = [], isPatient: Bool, isPrerequisite: Bool = false,
             _ build: @escaping @Sendable (OrderedStore.Batch) throws(RegistryError) -> R,
             completion: @escaping @Sendable (Result<R, RegistryError>) -> Void
         ) {
             self.files = files
             self.reads = reads
             self.isPatient = isPatient
+            self.isPrerequisite = isPrerequisite
             self.build = { batch throws(RegistryError) in
                 let value = try build(batch)
                 return { completion(.success(value)) }
@@ -108,8 +111,13 @@ package final class Committer: Sendable {
         }?.join()
     }
 
-    private func commit(_ group: [Request], on target: any CommitTarget) {
-        if let poison = state.withLock({ $0.poison }) { return group.forEach { $0.fail(poison) } }
+    /// - Returns: why the target did not take it.
+    @discardableResult
+    private func commit(_ group: [Request], on target: any CommitTarget) -> RegistryError? {
+        if let poison = state.withLock({ $0.poison }) {
+            for request in group { request.fail(poison) }
+            return poison
+        }
         var isSynced = false
         do throws(RegistryError) {
             let (syncs, unwritten) = try synchronize(group.flatMap(\.files))
@@ -129,7 +137,8 @@ package final class Committer: Sendable {
                 try target.write(batch.overlay)
             } else {
                 target.abandon()
-                return group.forEach { $0.fail(Committer.isFull) }
+                for request in group { request.fail(Committer.isFull) }
+                return Committer.isFull
             }
             state.withLock { state in
                 state.metrics.commits += UInt64(group.count)
@@ -139,10 +148,30 @@ package final class Committer: Sendable {
             }
             for answer in answers { answer() }
         } catch {
-            if isSynced, target.recovers { return group.forEach { $0.fail(error) } }
+            if isSynced, target.recovers { return failed(group, error, on: target) }
             poison(error)
             group.forEach { $0.fail(Committer.refusal(because: error)) }
+            return error
         }
+        return nil
+    }
+
+    /// Which of them it was that the target does not take is found out one by one: the others must not fail with it, and again when it is tried
+    /// again.
+    private func failed(_ group: [Request], _ error: RegistryError, on target: any CommitTarget) -> RegistryError {
+        guard group.count > 1, error.isOfOneRequest else {
+            for request in group { request.fail(error) }
+            return error
+        }
+        var missing: RegistryError?
+        for request in group {
+            if let missing {
+                request.fail(missing)
+            } else if let error = commit([request], on: target), request.isPrerequisite {
+                missing = error
+            }
+        }
+        return error
     }
 
     /// A refusal, too, is told only when the group is durable: it may rest on what an earlier build of the group did.
@@ -199,4 +228,9 @@ package final class Committer: Sendable {
             .unavailable, subject: .store, reason: "a write to disk failed, so nothing more is accepted until the server is restarted",
             cause: "\(error)")
     }
+}
+
+extension RegistryError {
+    /// Another group of requests may be taken: neither time nor room is wanting.
+    fileprivate var isOfOneRequest: Bool { code != .unavailable && code != .noSpace }
 }

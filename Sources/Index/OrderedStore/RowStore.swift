@@ -4,7 +4,8 @@ public import Core
 /// database.
 public protocol RowStore: Sendable {
     /// Builds run one after the other in the order they came, those of changes to the catalog in the same queue included; each sees those before it.
-    /// A throwing build leaves no trace. `completion` runs in the order of the builds once they are durable, or failed, and must not block.
+    /// A throwing build leaves no trace. What the home cannot take fails what was queued after it for the same commit, too. `completion` runs in the
+    /// order of the builds once they are durable, or failed, and must not block.
     /// - Parameters:
     ///   - reads: rows that `build` is likely to ask for.
     ///   - isPatient: it may wait a second for the next one that is not, and is committed with that.

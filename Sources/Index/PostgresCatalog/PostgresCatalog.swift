@@ -139,7 +139,7 @@ public final class PostgresCatalog: Catalog, RowStore {
         reads: [RowName], isPatient: Bool, _ build: @escaping @Sendable (OrderedStore.Batch) throws(RegistryError) -> R,
         completion: @escaping @Sendable (Result<R, RegistryError>) -> Void
     ) {
-        committer.put(Committer.Request(files: [], reads: reads, isPatient: isPatient, build, completion: completion))
+        committer.put(Committer.Request(files: [], reads: reads, isPatient: isPatient, isPrerequisite: true, build, completion: completion))
     }
 
     public func look<R: Sendable>(

@@ -82,16 +82,26 @@ enum Statements {
         return Query("DELETE FROM \(table.name) WHERE \(isKey(table))", try whole(key, of: table))
     }
 
-    /// - Throws: `internal` unless the range begins and ends between parts of keys.
+    /// - Throws: `internal` unless the range begins and ends within the first part of keys, which has a fixed length.
     static func deleteRange(_ range: Overlay.Range) throws(RegistryError) -> Query? {
         let table = try Table.of(range.from, in: range.family)
         if case .index = table.content { return nil }
-        let (lower, upper) = (try KeyColumns(range.from, of: table).values, try KeyColumns(range.upTo, of: table, isUpper: true).values)
-        let names = table.columns.prefix(1).map(\.name).joined()
-        guard let from = lower.first, let upTo = upper.first, lower.count == 1, upper.count == 1 else {
+        let name = table.columns[0].name
+        let from = try firstColumn(atLeast: range.from, of: table)
+        // What comes after the table is after all of its rows.
+        guard table.tag.map({ range.upTo.first == $0 }) ?? true else { return Query("DELETE FROM \(table.name) WHERE \(name) >= $1", [from]) }
+        return Query("DELETE FROM \(table.name) WHERE \(name) >= $1 AND \(name) < $2", [from, try firstColumn(atLeast: range.upTo, of: table)])
+    }
+
+    /// The least value of the first column that a key at or after the bound has. A bound may end within it: the end of a prefix has no last bytes
+    /// where the prefix has those that no other follows.
+    private static func firstColumn(atLeast bound: [UInt8], of table: Table) throws(RegistryError) -> Value {
+        let missing = (table.columns[0].kind.bytes ?? 0) + (table.tag == nil ? 0 : 1) - bound.count
+        let values = try KeyColumns(bound + [UInt8](repeating: 0, count: max(0, missing)), of: table).values
+        guard missing >= 0, values.count == 1 else {
             throw RegistryError(.internal, subject: .store, reason: "a range of rows cannot be deleted", cause: table.name)
         }
-        return Query("DELETE FROM \(table.name) WHERE \(names) >= $1 AND \(names) < $2", [from, upTo])
+        return values[0]
     }
 
     private static func isKey(_ table: Table) -> String {

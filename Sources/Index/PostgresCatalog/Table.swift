@@ -5,7 +5,20 @@ import OrderedStore
 /// Where PostgreSQL keeps the rows of a tag: the parts of the key are columns, in the key's order, and are the table's primary key, or an index of
 /// it. Texts have the collation "C" and so sort as keys do.
 struct Table: Sendable {
-    enum Kind: Sendable { case byte, number, time, id, blob, text }
+    enum Kind: Sendable {
+        case byte, number, time, id, blob, text
+
+        /// Of each in a key; nil where they differ.
+        var bytes: Int? {
+            switch self {
+            case .byte: 1
+            case .number, .time: 8
+            case .id: 16
+            case .blob: 32
+            case .text: nil
+            }
+        }
+    }
 
     struct Column: Sendable {
         let name: String
