@@ -22,6 +22,7 @@ final class CatchUp: Sendable {
     private static let pageLength = 1_000
 
     private let catalog: any Catalog
+    private let hot: (any HotCatalog)?
     private let access: Access
     private let waits: Histogram?
     private let world: World
@@ -33,6 +34,7 @@ final class CatchUp: Sendable {
         catalog: any Catalog, access: Access, waits: Histogram?, world: World, forget: @escaping @Sendable (LogEntry.Touched) -> Void
     ) {
         self.catalog = catalog
+        hot = catalog as? any HotCatalog
         self.access = access
         self.waits = waits
         self.world = world
@@ -83,7 +85,10 @@ final class CatchUp: Sendable {
             guard let last = entries.last else { return }
             let touched = Set(entries.flatMap(\.touched))
             try await access.forget(touched)
-            for fact in touched { forget(fact) }
+            for fact in touched {
+                hot?.forget(fact)
+                forget(fact)
+            }
             position = last.revision
             state.withLock { $0.position = position }
         }
@@ -92,6 +97,7 @@ final class CatchUp: Sendable {
     /// What happened between then and now is not known in detail.
     private func startOver(at head: Revision) async throws(RegistryError) {
         try await access.forgetAll()
+        hot?.forgetAll()
         state.withLock { $0.position = head }
     }
 }

@@ -34,6 +34,8 @@ public struct Dispatcher: Responder {
     }
 
     public func respondNow(to head: RequestHead) -> Response? {
+        // What other nodes changed has to be learned first.
+        guard !registry.catalog.isShared else { return nil }
         // A page of another origin is told whether it may read the answer.
         if !registry.options.browsers.origins.isEmpty, head.fields[.origin] != nil { return nil }
         let segments = head.path.segments
@@ -128,6 +130,7 @@ extension Registry {
         do throws(RegistryError) {
             try await catchUp()
             if let response = try await relayed(head, body, upload: target.upload) { return response }
+            if let response = respondAfterCatchUp(to: head, in: mount) { return response }
 
             // Identity. A credential that is present but wrong is an error even where anonymous callers may read.
             let givesTokens = frontend.format.givesTokens

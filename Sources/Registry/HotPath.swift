@@ -6,8 +6,8 @@ import FrontendKit
 import HTTPTypes
 
 // The short road of a download, of a file or of a package's index page: when memory alone can answer all of its questions, it is answered on the
-// event loop. Every question of the long road is asked here too, in the same order; whatever memory does not know, or refuses, goes down the long
-// road, which says why.
+// event loop, or, where several nodes share a catalog, right after the request has learned what is new. Every question of the long road is asked here
+// too, in the same order; whatever memory does not know, or refuses, goes down the long road, which says why.
 
 extension Registry {
     func respondNow(to head: RequestHead, in mount: Mount) -> Response? {
@@ -44,6 +44,13 @@ extension Registry {
             // A refusal is worded by the long road, once.
             return nil
         }
+    }
+
+    /// The same where others change the catalog, too: what is known is as new as the request, and the answer is for this one alone.
+    func respondAfterCatchUp(to head: RequestHead, in mount: Mount) -> Response? {
+        guard catalog.isShared, var response = respondNow(to: head, in: mount) else { return nil }
+        response.currency = nil
+        return response
     }
 
     private func hotFile(_ file: FileRoute, _ match: Match, _ head: RequestHead, _ road: HotRoad) throws(RegistryError) -> Response? {

@@ -194,6 +194,41 @@ struct NodeHouses {
         }
     }
 
+    @Test("downloads asked for again and again are answered as of their time, whatever other nodes change") func downloads() async throws {
+        let race = DownloadRace(try await NodeHouses(3))
+        await withTaskGroup(of: Void.self) { readers in
+            for reader in 0..<6 { readers.addTask { await race.read(reader) } }
+            await withTaskGroup(of: Void.self) { writers in
+                for writer in 0..<DownloadRace.writers { writers.addTask { await race.write(writer) } }
+            }
+            race.isOver.store(true, ordering: .relaxed)
+        }
+    }
+
+    @Test("a download that a node has given before asks the database once, and sees what became of its repository") func warm() async throws {
+        let proxy = try await PostgresProxy(to: PostgresCluster.shared().socketDirectory)
+        let through = try proxy.address(of: "")
+        let nodes = try await NodeHouses { $0.database = through + ($0.database?.split(separator: "=").last ?? "") }
+        let (here, there) = (nodes[0], nodes[1])
+        await here.repository("files", isPublic: true)
+        #expect(await here.send(.put, "/general/files/a/1/file", body: [1]).status == 201)
+        for house in nodes.houses {
+            // Until its own disk has noted the bytes, which waits for others to note.
+            var journeys = Int.max
+            for _ in 0..<100_000 where journeys > 1 {
+                let before = proxy.journeys
+                #expect(await house.send(.get, "/general/files/a/1/file", as: .none).status == 200)
+                journeys = proxy.journeys - before
+            }
+            #expect(journeys == 1)
+        }
+        #expect(await here.send(.patch, "/api/v1/repositories/files", json: ["is_public": false]).status == 200)
+        #expect(await there.send(.get, "/general/files/a/1/file", as: .none).status == 401)
+        #expect(await there.send(.get, "/general/files/a/1/file").status == 200)
+        #expect(await there.send(.delete, "/api/v1/repositories/files").status < 300)
+        for house in nodes.houses { #expect(await house.send(.get, "/general/files/a/1/file").status == 404) }
+    }
+
     @Test("a lease is one node's until it gives it back, or its time is over without a sign of it") func leases() async throws {
         let nodes = try await NodeHouses()
         let (mine, theirs) = (nodes[0].registry.leases, nodes[1].registry.leases)
@@ -234,5 +269,63 @@ struct NodeHouses {
         fifth.close()
         let again = try await House(options, in: fifth.directory, clock: nodes.clock)
         #expect(again.nodes?.number == 5)
+    }
+}
+
+/// Each writer puts a cache entry, over the one before, and deletes it, at one node after the other. Readers know what was acknowledged.
+private final class DownloadRace: Sendable {
+    static let writers = 4
+
+    private struct Known: Equatable {
+        let content: Int
+        let isThere: Bool
+    }
+
+    private let nodes: NodeHouses
+    /// Of each writer; nil: it is being deleted.
+    private let newest = Mutex<[Int: Known]>([:])
+    let isOver = Atomic(false)
+
+    init(_ nodes: NodeHouses) { self.nodes = nodes }
+
+    private func path(_ writer: Int) -> String { "/cache/files/w\(writer)" }
+    private func known(_ writer: Int) -> Known? { newest.withLock { $0[writer] } }
+    private func note(_ known: Known?, _ writer: Int) { newest.withLock { $0[writer] = known } }
+
+    func write(_ writer: Int) async {
+        if writer == 0 { await nodes[0].repository("files", format: "http-cache") }
+        while await nodes[writer % 3].send(.get, "/api/v1/repositories/files").status != 200 {}
+        for content in 1...20 {
+            let house = nodes[(writer + content) % 3]
+            // In the place of the one before, or of nothing.
+            if known(writer)?.isThere == true { note(nil, writer) }
+            let put = await house.send(.put, path(writer), body: Array("\(content)".utf8))
+            #expect(put.status < 300, "\(put.text)")
+            note(Known(content: content, isThere: true), writer)
+            await read(writer, at: content)
+            guard content % 3 == 0 else { continue }
+            note(nil, writer)
+            let deleted = await house.send(.delete, path(writer))
+            #expect(deleted.status < 300, "\(deleted.text)")
+            note(Known(content: content, isThere: false), writer)
+        }
+    }
+
+    func read(_ reader: Int) async {
+        var number = reader
+        while !isOver.load(ordering: .relaxed) {
+            number += 1
+            await read(number % DownloadRace.writers, at: number)
+        }
+    }
+
+    private func read(_ writer: Int, at node: Int) async {
+        let before = known(writer)
+        let answer = await nodes[node % 3].send(.get, path(writer))
+        #expect(answer.status == 200 || answer.status == 404, "\(answer.text)")
+        // Nothing may be said of what changed meanwhile; what is put after a deletion may be there before it is acknowledged.
+        guard let before, before == known(writer) else { return }
+        let content = Int(answer.text)
+        #expect(before.isThere ? content == before.content : content ?? .max > before.content, "\(before), got \(answer.text)")
     }
 }

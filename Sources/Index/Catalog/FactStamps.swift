@@ -18,6 +18,8 @@ public struct FactStamps: Sendable {
     public func mark(_ fact: Fact) -> Stamps.Mark { stamps.mark(fact) }
     public func holds(_ mark: Stamps.Mark) -> Bool { stamps.holds(mark) }
 
+    public func advanceAll() { stamps.advanceAll() }
+
     public func advance(_ touched: LogEntry.Touched) {
         switch touched {
         case .repository(let id): stamps.advance(Fact.repository(id))

@@ -17,4 +17,16 @@ public protocol HotCatalog: Catalog {
 
     /// Advanced for every fact a change touched, once it can be read and before it is acknowledged.
     var stamps: FactStamps { get }
+
+    /// Told of every fact in the log, in its order, where others change the catalog, too (`isShared`): before anybody asks memory who has to know of
+    /// that change.
+    func forget(_ touched: LogEntry.Touched)
+    /// What happened in between is not known in detail.
+    func forgetAll()
+}
+
+// Where nobody else changes it, memory follows by itself.
+extension HotCatalog {
+    public func forget(_ touched: LogEntry.Touched) {}
+    public func forgetAll() {}
 }

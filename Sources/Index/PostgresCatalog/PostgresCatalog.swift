@@ -1,6 +1,7 @@
 // PostgresCatalog: the catalog's home for several nodes. Rules and rows are those of CatalogRules; here is where they meet PostgreSQL. The changes
-// of all nodes are serial, by one row's lock, and their order is the log's; reads go beside them and see what was committed. Nothing is kept in
-// memory, so that what one node acknowledged every node answers with. Tables, locks and cursors: docs/internals/postgres-catalog.md.
+// of all nodes are serial, by one row's lock, and their order is the log's; reads go beside them and see what was committed. What memory keeps of
+// them (NearRows) is asked by downloads alone, after they have learned what the log says. Tables, locks and cursors:
+// docs/internals/postgres-catalog.md.
 
 public import Catalog
 import CatalogRules
@@ -28,6 +29,7 @@ public final class PostgresCatalog: Catalog, RowStore {
     private let watch: HeadWatch
     private let listener: ChangeListener
     private let clearing: Clearing
+    let near = NearRows()
 
     /// Brings the database to this program's schema. What commits blocks meanwhile, on threads of its own.
     /// - Parameter address: a connection URI or string of libpq; it must be able to take part in changes (no read-only replica).
@@ -201,11 +203,14 @@ public final class PostgresCatalog: Catalog, RowStore {
     }
 
     public func repository(_ key: RepositoryKey) async throws(RegistryError) -> Repository? {
-        try await snapshot { rows throws(RegistryError) in
+        let mark = near.mark(.repository(key))
+        let repository: Repository? = try await snapshot { rows throws(RegistryError) in
             guard let id = try rows.owner(ofKey: key) else { return nil }
             try rows.willGet([.repository(id), .totals(id)])
             return try rows.held(id)?.repository
         }
+        near.keep(repository.map { .repository($0) }, as: .repository(key), since: mark)
+        return repository
     }
 
     private func held(_ id: RepositoryID) async throws(RegistryError) -> Held? {
@@ -222,7 +227,12 @@ public final class PostgresCatalog: Catalog, RowStore {
     }
 
     public func package(_ name: PackageName, in repository: RepositoryID) async throws(RegistryError) -> Package? {
-        try await row(.package(repository, name.text), in: repository) { rows throws(RegistryError) in try rows.package(name, in: repository) }
+        let mark = near.mark(.package(repository, name))
+        let package = try await row(.package(repository, name.text), in: repository) { rows throws(RegistryError) in
+            try rows.package(name, in: repository)
+        }
+        near.keep(package.map { .package($0) }, as: .package(repository, name), since: mark)
+        return package
     }
 
     public func version(_ name: VersionName, of package: PackageName, in repository: RepositoryID) async throws(RegistryError) -> Version? {
@@ -238,9 +248,12 @@ public final class PostgresCatalog: Catalog, RowStore {
     }
 
     public func asset(at path: AssetPath, in repository: RepositoryID) async throws(RegistryError) -> Asset? {
-        try await row(.asset(repository, path.text), in: repository) { rows throws(RegistryError) in
+        let mark = near.mark(.asset(repository, path))
+        let asset = try await row(.asset(repository, path.text), in: repository) { rows throws(RegistryError) in
             try rows.asset(at: path, in: repository)?.asset
         }
+        near.keep(asset.map { .asset($0) }, as: .asset(repository, path), since: mark)
+        return asset
     }
 
     public func learned(_ view: String, in repository: RepositoryID) async throws(RegistryError) -> LearnedPage? {
@@ -261,7 +274,10 @@ public final class PostgresCatalog: Catalog, RowStore {
     }
 
     public func verdict(on blob: BlobID) async throws(RegistryError) -> Verdict? {
-        try await rows { rows throws(RegistryError) in try rows.verdict(on: blob) }
+        let mark = near.mark(.verdict(blob))
+        let verdict = try await rows { rows throws(RegistryError) in try rows.verdict(on: blob) }
+        near.keep(.verdict(verdict), as: .verdict(blob), since: mark)
+        return verdict
     }
 
     public func record(_ kind: Record.Kind, id: String) async throws(RegistryError) -> Record? {
