@@ -124,13 +124,15 @@ let package = Package(
         .executableTarget(
             name: "index-gets", dependencies: ["Core", "OrderedStore", .logging], path: "benchmarks/IndexGets", swiftSettings: strict),
 
+        // Bytes for changes of a catalog alone; for the two below.
+        .target(name: "NamedBytes", dependencies: ["Core"], path: "benchmarks/NamedBytes", swiftSettings: strict),
         .executableTarget(
-            name: "catalog-homes", dependencies: ["Core", "OrderedStore", "Catalog", "RocksCatalog", "PostgresCatalog", .logging],
+            name: "catalog-homes", dependencies: ["Core", "OrderedStore", "Catalog", "RocksCatalog", "PostgresCatalog", "NamedBytes", .logging],
             path: "benchmarks/CatalogHomes", swiftSettings: strict),
 
         // What scripts/torture postgres sends changes with.
         .executableTarget(
-            name: "catalog-node", dependencies: ["Core", "Catalog", "PostgresCatalog", .logging], path: "Tests/Torture/CatalogNode",
+            name: "catalog-node", dependencies: ["Core", "Catalog", "PostgresCatalog", "NamedBytes", .logging], path: "Tests/Torture/CatalogNode",
             swiftSettings: strict),
 
         // Tests mirror the tree.

@@ -5,6 +5,7 @@
 import Catalog
 import Core
 import Logging
+import NamedBytes
 import OrderedStore
 import PostgresCatalog
 import RocksCatalog
@@ -124,7 +125,7 @@ struct Home {
 
     private func publication(_ package: String, _ number: Int) throws(RegistryError) -> (Change.Part, any StagedBytes) {
         let path = "\(package)/\(number)"
-        let bytes = NamedBytes("\(path)")
+        let bytes = NamedBytes(path, rowBytes: 24)
         let (package, version) = (try parsed(PackageName(package)), try parsed(VersionName(String(number))))
         let draft = AssetDraft(
             path: try parsed(AssetPath(path)), blob: bytes.id, size: bytes.size, contentType: "application/octet-stream", package: package,
@@ -140,27 +141,6 @@ struct Home {
     private func parsed<Name>(_ name: Name?) throws(RegistryError) -> Name {
         guard let name else { throw RegistryError(.internal, subject: .request, reason: "a name is none") }
         return name
-    }
-}
-
-/// Bytes that are known by a name, and lie nowhere: only the row is written.
-private final class NamedBytes: StagedBytes {
-    let id: BlobID
-    let size: Int64
-
-    init(_ name: String) {
-        let bytes = Array(name.utf8)
-        guard let id = BlobID(Digest.of(.sha256, bytes)) else { preconditionFailure("a SHA-256 names a blob") }
-        self.id = id
-        size = Int64(bytes.count)
-    }
-
-    var digests: [Digest] { [id.digest] }
-    var unsynced: [any SyncableFile] { [] }
-    var location: (key: [UInt8], value: [UInt8])? { (id.bytes, [UInt8](repeating: 1, count: 24)) }
-    func didCommit() {}
-    func content() throws(RegistryError) -> BlobContent {
-        throw RegistryError(.unsupported, subject: .blob(id.description), reason: "these bytes are only a name")
     }
 }
 

@@ -1,5 +1,6 @@
 import Catalog
 import Core
+import NamedBytes
 
 /// One change and what it stands for: beside what it does it leaves a record of its id, so that it is known whether it happened, and whether in
 /// whole.
@@ -80,26 +81,5 @@ struct Act {
                 id: repository, key: key, name: "torture", format: "generic", kind: .local, created: Timestamp(seconds: 1))
             return Change(actor: .system, at: World.real.now(), requestID: "beginning", parts: [.putRepository(repository)])
         }
-    }
-}
-
-/// Bytes that are known by a name, and lie nowhere.
-final class NamedBytes: StagedBytes {
-    let id: BlobID
-    let size: Int64
-
-    init(_ name: String) {
-        let bytes = Array(name.utf8)
-        guard let id = BlobID(Digest.of(.sha256, bytes)) else { preconditionFailure("a SHA-256 names a blob") }
-        self.id = id
-        size = Int64(bytes.count)
-    }
-
-    var digests: [Digest] { [id.digest] }
-    var unsynced: [any SyncableFile] { [] }
-    var location: (key: [UInt8], value: [UInt8])? { (id.bytes, [1]) }
-    func didCommit() {}
-    func content() throws(RegistryError) -> BlobContent {
-        throw RegistryError(.unsupported, subject: .blob(id.description), reason: "these bytes are only a name")
     }
 }
