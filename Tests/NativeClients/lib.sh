@@ -74,6 +74,17 @@ wants() {
     return 1
 }
 
+# alone CLAIM WHY: false where several nodes run, with the reason; for a part of a suite that needs the one server's process or directory.
+alone() {
+    [[ -n ${CLUSTER_NODES:-} ]] || return 0
+    skipped=$((skipped + 1))
+    printf 'skip  %s (not with CLUSTER_NODES: %s)\n' "$1" "$2"
+    return 1
+}
+
+# only_alone WHY: the same for a whole suite, which refuses.
+only_alone() { [[ -z ${CLUSTER_NODES:-} ]] || fail "the suite $suite is not for CLUSTER_NODES: $1"; }
+
 # The last line of every run.sh: the sum, and whether it is good.
 conclude() {
     [[ -z ${COUNTS_FILE:-} ]] || echo "$passed $failed $skipped" >>"$COUNTS_FILE"

@@ -6,6 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 share=${CROWD_SHARE:-1}
 crowd() { python3 "$here/crowd.py" "$@"; }
 ulimit -n 8192 2>/dev/null || ulimit -n "$(ulimit -H -n)"
+only_alone "the one server's memory is measured"
 start_granary
 start upstream.err crowd upstream upstream.port upstream.log small=$(((4 << 20) / share)) large=$(((256 << 20) / share)) wide=$(((64 << 20) / share))
 wait_until 60 test -s upstream.port || fail "the upstream did not come up"

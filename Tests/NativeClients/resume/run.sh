@@ -4,6 +4,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 mib=${RESUME_MIB:-$([[ $in_ci == true ]] && echo 256 || echo 2048)}
+only_alone "the one server is killed"
 start_granary
 make_repository files generic
 make_repository images docker

@@ -2,6 +2,7 @@
 # A server whose blobs go to a bucket: rclone's S3 server, which checks signatures. Blobs leave the disk and come back, the disk is lost, the
 # bucket is down, the credentials are wrong.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+only_alone "it looks at the one server's disk, and kills it"
 source "$root/scripts/tools.sh"
 
 needs rclone "an object store" || { conclude; exit; }
