@@ -77,7 +77,7 @@ let package = Package(
         .target(
             name: "CDeflate", path: "Sources/BlobStore/CDeflate", exclude: ["README.md", "LICENSE"],
             cSettings: [.define("Z_PREFIX"), .define("NO_GZIP"), .define("HAVE_HIDDEN"), .disableWarning("deprecated-non-prototype")]),
-        room("BlobStore", in: "BlobStore/BlobStore", ["CBlobStore", "CDeflate", "CZstd", "Core", "OrderedStore", .nioCore, .logging]),
+        room("BlobStore", in: "BlobStore/BlobStore", ["CBlobStore", "CDeflate", "CZstd", "Core", "OrderedStore", .crypto, .nioCore, .logging]),
 
         // The contract, the readers, the formats.
         room("FrontendKit", in: "Frontends/Kit", ["Core", .httpTypes, .nioCore]),
@@ -180,8 +180,8 @@ let package = Package(
         tests(
             "AdminAPITests",
             [
-                "Core", "Parsing", "Catalog", "FrontendKit", "Registry", "AdminAPI", "TestHouse", "TestSupport", "Server", "Access", "Outbound",
-                .nioCore, .httpTypes, .logging,
+                "Core", "Parsing", "Catalog", "BlobStore", "FrontendKit", "Registry", "AdminAPI", "TestHouse", "TestSupport", "Server", "Access",
+                "Outbound", .nioCore, .httpTypes, .logging,
             ], beside: ["rest-facts.json"]),
         tests(
             "AccessMatrixTests",
@@ -193,7 +193,7 @@ let package = Package(
         tests(
             "ServerTests",
             ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .nioHTTP1, .nioSSL, .httpTypes, .logging, .crypto]),
-        tests("GranaryTests", ["granary", "Core", "OrderedStore", "Parsing", "TestHouse", "TestSupport", .httpTypes, .logging]),
+        tests("GranaryTests", ["granary", "BlobStore", "Core", "OrderedStore", "Parsing", "TestHouse", "TestSupport", .httpTypes, .logging]),
         tests("TidyTests", [], beside: ["ratchet.txt"]),
     ] + formats.map { room($0, in: "Frontends/\($0)", ["FrontendKit", "Parsing", "Core", .httpTypes, .nioCore]) }
         + formats.map {

@@ -18,12 +18,13 @@ enum BackupEndpoints {
 }
 
 struct BackupResult: Codable, Sendable {
-    let started_at, ended_at: String
+    let started_at, ended_at, key: String
     let revision, copied_files, copied_bytes, skipped_files, removed_files, damaged_files: Int64
 
     init(_ report: BackupReport) {
         started_at = report.started.description
         ended_at = report.ended.description
+        key = report.key.description
         revision = Int64(clamping: report.revision)
         copied_files = Int64(report.tally.copiedFiles)
         copied_bytes = report.tally.copiedBytes

@@ -12,7 +12,7 @@ struct Backup: AsyncParsableCommand {
         discussion: """
             Without --server the data directory (--data) is opened by this command, which is refused while a server has it (exit code 75). With it \
             the server backs itself up to its backup_directory or backup_s3_bucket; GRANARY_TOKEN holds an administrator's API token. \
-            What the backup has already is not copied again.
+            What the backup has already is not copied again. It is signed; granary backup-key says with which key, which restoring asks for.
             """)
     @OptionGroup var settings: SettingFlags
     @Argument(help: "The backup's directory, made when missing, or s3://BUCKET/PREFIX; default: what the settings name.") var place: String?
@@ -39,47 +39,9 @@ struct Backup: AsyncParsableCommand {
             defer { opened.close() }
             try await Tier.attach(to: opened.blobs, configuration, outbound: outbound, log: log)
             let sweeper = Sweeper(catalog: opened.catalog, blobs: opened.blobs, options: SweepOptions(), world: .real, log: log)
-            let report = try await sweeper.backUp(to: target, keys: configuration.data + "/keys")
-            print("revision: \(report.revision)")
+            let report = try await sweeper.backUp(to: target, keys: try configuration.backupKeys)
+            print("revision: \(report.revision)\nkey: \(report.key)")
             Exit.show(report.tally)
-        }
-    }
-}
-
-/// Makes a data directory of a backup, and reads all of it.
-struct Restore: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Make a data directory of a backup, and check every byte of it.",
-        discussion: "Exit codes: 0 restored and whole; 3 restored, and damage was found (granary fsck says what); 66 no complete backup; 1 failed.")
-    @OptionGroup var settings: SettingFlags
-    @Argument(help: "The backup's directory, or s3://BUCKET/PREFIX; default: what the settings name.") var backup: String?
-
-    func run() async throws {
-        let configuration = try settings.load()
-        LoggingSystem.bootstrap { label in JSONLines(label: label, level: .error) }
-        try await Exit.saying { () async throws(RegistryError) in
-            try configuration.requireOwnCatalog()
-            let log = Logger(label: "granary")
-            let outbound = try configuration.outboundClient(log)
-            defer { outbound.close() }
-            switch try Configuration.backupTarget(backup, configuration, outbound, log) {
-            case .directory(let path): Exit.show(try BackupRestore.restore(path, to: configuration.data))
-            case .shelf(let shelf): Exit.show(try await BackupRestore.restore(from: shelf, to: configuration.data))
-            case nil: throw Configuration.refused("backup_directory", "name the backup: a directory or s3://BUCKET/PREFIX")
-            }
-            let opened = try await OpenedStore(at: configuration.data, isReadOnly: true)
-            defer { opened.close() }
-            var options = CheckOptions()
-            options.readPercent = 100
-            let check = StoreCheck(catalog: opened.catalog, blobs: opened.blobs, options: options) { found in
-                if found.finding.kind.isDamage { Fsck.show(found, asJSON: false) }
-            } keep: { _ in
-            }
-            let progress = try await check.run(from: CheckProgress())
-            print("read_blobs: \(progress.readBlobs)\nread_bytes: \(progress.readBytes)\nnames: \(progress.names)\ndamages: \(progress.damages)")
-            guard progress.damages == 0 else {
-                throw RegistryError(.corrupt, subject: .store, reason: "what was restored is damaged: \(progress.damages) times, as listed above")
-            }
         }
     }
 }
@@ -99,6 +61,7 @@ enum Exit {
         case .invalid: 78
         case .notFound: 66
         case .unavailable: 75
+        case .forbidden: 77
         case .corrupt: 3
         default: 1
         }

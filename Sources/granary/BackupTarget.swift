@@ -2,6 +2,7 @@ import BlobStore
 import Core
 import Logging
 import Outbound
+import Registry
 import S3Tier
 
 // Where backups go: a directory, or a bucket. Of what the settings of the bucket leave out, the tier's are taken.
@@ -37,6 +38,17 @@ extension Configuration {
             credentials: S3Credentials(accessKey: access, secretKey: secret, sessionToken: isOwn ? backupS3SessionToken : s3SessionToken),
             pathStyle: style == "auto" ? nil : style == "true",
             addressPolicy: AddressPolicy(allowPrivate: s3AllowPrivate, allowedCIDRs: outboundAllowedCIDRs))
+    }
+
+    /// What goes with a backup, and what signs it.
+    var backupKeys: BackupKeys {
+        get throws(RegistryError) { try Directories(at: data, keys: keysDirectory).backupKeys(.real) }
+    }
+
+    /// Where a running server keeps its backup; nil when the settings name no place.
+    func backupPlace(_ directories: Directories, _ outbound: OutboundClient, _ log: Logger) throws(RegistryError) -> BackupPlace? {
+        guard let target = try Configuration.backupTarget(nil, self, outbound, log) else { return nil }
+        return BackupPlace(target, keys: try directories.backupKeys(.real))
     }
 
     /// - Throws: `invalid` for settings of the backup that do not go together.

@@ -1,3 +1,5 @@
+import Access
+import BlobStore
 import Core
 
 #if canImport(Glibc)
@@ -33,6 +35,15 @@ struct Directories {
         }
         throw RegistryError(
             .corrupt, subject: .store, reason: "the index is missing, but there are blobs: restore \(index), or all of \(root), from a backup")
+    }
+
+    /// What signs backups. Beside the other keys, not among them: no backup has it.
+    static func backupKey(in root: String) -> String { root + "/backup.key" }
+
+    /// What goes with a backup and what signs it, which is made when first needed.
+    func backupKeys(_ world: World) throws(RegistryError) -> BackupKeys {
+        let seed = try KeyFile.loadOrCreate(path: Directories.backupKey(in: root), bytes: BackupSigner.seedBytes, world: world)
+        return BackupKeys(directory: keys, signer: try BackupSigner(seed: seed))
     }
 
     private static func isEmpty(_ path: String) -> Bool {

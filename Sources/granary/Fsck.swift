@@ -20,11 +20,14 @@ struct Fsck: AsyncParsableCommand {
         discussion: """
             Without --read the structure is checked: segments, files, locations, names, uploads. With it blobs are read to the end, too. \
             Of a store with a tier, with the settings of that: what the tier has is looked at, and read, too. \
+            A backup is checked against its signature, too: --trust names whose. With --read 100 every byte of it is what was signed. \
             Nothing is written unless --repair is given. Exit codes: 0 whole; 3 damage was found; \
             4 damage was found and all of it mended; 5 interrupted, --resume goes on; 1 the check itself failed, or the tier \
-            does not answer; 66 there is no store; 75 a server has the directory; 78 a setting is wrong.
+            does not answer; 66 there is no store; 75 a server has the directory; 77 the backup is not \
+            to be believed; 78 a setting is wrong.
             """)
     @OptionGroup var settings: SettingFlags
+    @OptionGroup var trust: TrustFlags
     @Argument(help: "The data directory, or a backup; default: the setting data.") var directory: String?
     @Option(name: .customLong("read"), help: "So many per cent of the blobs are read to the end; 100: all.") var percent = 0.0
     @Option(name: .customLong("seed"), help: "Chooses the blobs of --read; default: others each time.") var seed: UInt64?
@@ -42,19 +45,9 @@ struct Fsck: AsyncParsableCommand {
         let ended: Int32
         do throws(RegistryError) { ended = try await perform(directory ?? configuration.data, configuration) } catch {
             TextFile.complain("granary: \(error.reason)\(error.cause.map { " (\($0))" } ?? "")\n")
-            ended = Fsck.code(for: error)
+            ended = Exit.code(for: error)
         }
         if ended != 0 { throw ExitCode(ended) }
-    }
-
-    private static func code(for error: RegistryError) -> Int32 {
-        switch error.code {
-        case .invalid: 78
-        case .notFound: 66  // sysexits.h: EX_NOINPUT
-        case .unavailable: 75
-        case .corrupt: 3
-        default: 1
-        }
     }
 
     private func perform(_ path: String, _ configuration: Configuration) async throws(RegistryError) -> Int32 {
@@ -71,6 +64,7 @@ struct Fsck: AsyncParsableCommand {
             (options, start) = (kept.options, kept.progress)
         }
         try configuration.requireOwnCatalog()
+        let altered = try checkBackup(path, configuration)
         let opened = try await OpenedStore(at: path, isReadOnly: !repairs)
         defer { opened.close() }
         let log = Logger(label: "granary")
@@ -91,8 +85,9 @@ struct Fsck: AsyncParsableCommand {
             _ = await Signals.next()
             work.cancel()
         }
-        let progress = try await work.value.get()
+        var progress = try await work.value.get()
         watch.cancel()
+        progress.damages += altered
         show(progress, options)
         if let failure = progress.tierFailure {
             TextFile.complain("granary: the tier does not answer: \(failure)\n")
@@ -103,25 +98,43 @@ struct Fsck: AsyncParsableCommand {
         return progress.damages > 0 ? 3 : progress.repaired > 0 ? 4 : 0
     }
 
+    /// Before anything of a backup is opened: who signed it, and whether that is what lies there.
+    /// - Returns: how many files are missing or not what they were; none for a data directory.
+    private func checkBackup(_ path: String, _ configuration: Configuration) throws(RegistryError) -> Int {
+        guard let manifest = try BackupManifest.read(in: path) else { return 0 }
+        guard !repairs else { throw Configuration.refused("repair", "a backup is mended by making it again") }
+        try trust.believed(own: configuration.data).check(manifest)
+        if manifest.key == nil { TrustFlags.warn() }
+        var altered = 0
+        try manifest.check(in: path, readingAll: percent == 100) { file in
+            altered += 1
+            Fsck.show(Finding(.backupFile, place: file, "missing, or not what was signed"), asJSON: isJSON)
+        }
+        return altered
+    }
+
     // MARK: Telling
 
     static func show(_ checked: CheckedFinding, asJSON: Bool) {
-        let finding = checked.finding
+        show(checked.finding, named: checked.references, isRepaired: checked.isRepaired, asJSON: asJSON)
+    }
+
+    private static func show(_ finding: Finding, named references: [String] = [], isRepaired: Bool = false, asJSON: Bool) {
         guard asJSON else {
-            let word = checked.isRepaired ? "MENDED" : finding.kind.isDamage ? "DAMAGE" : "note"
+            let word = isRepaired ? "MENDED" : finding.kind.isDamage ? "DAMAGE" : "note"
             var line = "\(word) \(finding.kind.rawValue): "
             if let blob = finding.blob { line += "\(blob) " }
             line += "(\(finding.place)): \(finding.text)"
-            if !checked.references.isEmpty { line += "; named by \(checked.references.joined(separator: ", "))" }
+            if !references.isEmpty { line += "; named by \(references.joined(separator: ", "))" }
             return print(line)
         }
         var members: [(String, JSON)] = [
-            ("kind", JSON(finding.kind.rawValue)), ("damage", .bool(finding.kind.isDamage)), ("repaired", .bool(checked.isRepaired)),
+            ("kind", JSON(finding.kind.rawValue)), ("damage", .bool(finding.kind.isDamage)), ("repaired", .bool(isRepaired)),
         ]
         if let blob = finding.blob { members.append(("blob", JSON(blob.description))) }
         members.append(("place", JSON(finding.place)))
         members.append(("text", JSON(finding.text)))
-        members.append(("references", .array(checked.references.map { JSON($0) })))
+        members.append(("references", .array(references.map { JSON($0) })))
         print(String(decoding: JSON.object(.init(members)).encoded(), as: UTF8.self))
     }
 
@@ -152,7 +165,7 @@ struct OpenedStore {
         let log = Logger(label: "granary")
         let root = path.hasSuffix("/") && path.count > 1 ? String(path.dropLast()) : path
         // A backup is looked at as it lies.
-        let names = try isReadOnly ? BackupNote.read(in: root)?.index ?? "index" : "index"
+        let names = try isReadOnly ? BackupManifest.read(in: root)?.index ?? "index" : "index"
         guard access("\(root)/\(names)/CURRENT", F_OK) == 0 else {
             throw RegistryError(.notFound, subject: .store, reason: "there is no store in \(root)")
         }

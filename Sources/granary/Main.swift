@@ -7,7 +7,8 @@ struct Granary: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "granary", abstract: "One process that speaks every package manager's own protocol.", version: Build.version,
         subcommands: [
-            Serve.self, Sweep.self, Fsck.self, Backup.self, Restore.self, TierCommand.self, AuditCommand.self, MigrateCatalog.self, Config.self,
+            Serve.self, Sweep.self, Fsck.self, Backup.self, ShownKey.self, Restore.self, TierCommand.self, AuditCommand.self, MigrateCatalog.self,
+            Config.self,
         ], defaultSubcommand: Serve.self)
 }
 

@@ -70,7 +70,7 @@ enum Running {
         var options = Registry.Options(baseURL: BaseURL(configuration.baseURL))
         options.viewsDirectory = directories.views
         engine(&options, configuration)
-        options.backup = try Configuration.backupTarget(nil, configuration, outbound, log).map { BackupPlace($0, keys: directories.keys) }
+        options.backup = try configuration.backupPlace(directories, outbound, log)
         options.scrub = try Scrub(of: blobs, named: catalog, options: configuration.scrubOptions)
         let keys = SigningKeys(catalog: catalog, sealer: sealer, library: .openPGP, world: world)
         options.signing = keys.signing

@@ -1,3 +1,4 @@
+import BlobStore
 import Core
 import HTTPTypes
 import Parsing
@@ -16,6 +17,7 @@ import Testing
         let made = await house.send(.post, "/api/v1/admin/backup")
         #expect(made.status == 200)
         #expect((made.json["copied_files"]?.int ?? 0) > 1 && (made.json["revision"]?.int ?? 0) > 0)
+        #expect(made.json["key"]?.string == (try BackupSigner.test().key.description))
         #expect(target.names(in: "kept").contains("backup"))
         await house.user("ann")
         #expect(await house.send(.post, "/api/v1/admin/backup", as: .user("ann")).status == 403)

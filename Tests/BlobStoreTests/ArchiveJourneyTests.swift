@@ -17,8 +17,8 @@ import Testing
         _ = try await fixture.read(ids[2])
         fixture.blobs.segments.sealing.drain()
         let place = try TemporaryDirectory()
-        _ = try await fixture.blobs.backUp(to: place.file("backup"), keys: fixture.directory.file("keys")) { 1 }
-        _ = try BackupRestore.restore(place.file("backup"), to: place.file("restored"))
+        _ = try await fixture.blobs.backUp(to: place.file("backup"), keys: try .test(fixture.directory.file("keys"))) { 1 }
+        _ = try await BackupRestore.restore(.directory(place.file("backup")), trusting: try .test(), to: place.file("restored"))
         let copy = try TemporaryDirectory()
         try copyTree(place.file("restored/index"), copy.file("index"))
         try copyTree(place.file("restored/store"), copy.file("data"))

@@ -17,7 +17,7 @@ import Testing
     }
 
     private func backUp(_ fixture: Fixture, to shelf: MemoryShelf) async throws -> BackupTally {
-        try await fixture.blobs.backUp(to: shelf, keys: fixture.directory.file("keys")) { 7 }.tally
+        try await fixture.blobs.backUp(to: shelf, keys: try .test(fixture.directory.file("keys"))) { 7 }.tally
     }
 
     private func manifest(_ shelf: MemoryShelf) async throws -> BackupManifest { try #require(try await BackupManifest.read(from: shelf)) }
@@ -29,7 +29,7 @@ import Testing
 
     private func restored(_ shelf: MemoryShelf) async throws -> Fixture {
         let place = try TemporaryDirectory()
-        _ = try await BackupRestore.restore(from: shelf, to: place.file("restored"))
+        _ = try await BackupRestore.restore(.shelf(shelf), trusting: try .test(), to: place.file("restored"))
         // A fixture calls the store's directory data.
         let fixture = try TemporaryDirectory()
         try copyTree(place.file("restored/index"), fixture.file("index"))
@@ -144,7 +144,8 @@ import Testing
                     }
                 }
                 let place = try TemporaryDirectory()
-                #expect(await code { _ = try await BackupRestore.restore(from: shelf, to: place.file("x")) } == .corrupt, "\(name) \(change)")
+                let code = await code { _ = try await BackupRestore.restore(.shelf(shelf), trusting: try .test(), to: place.file("x")) }
+                #expect(code == .corrupt, "\(name) \(change)")
                 #expect(try Disk.openExisting(place.file("x/index")) == nil)
                 shelf.change(name) { $0 = bytes }
             }
@@ -155,10 +156,13 @@ import Testing
             bytes[index] ^= 0x10
             #expect(throws: RegistryError.self) { try BackupManifest(bytes) }
         }
-        var escaping = try BackupManifest(manifest)
-        escaping.entries = [BackupManifest.Entry(length: 1, checksum: nil, object: "x", path: "store/../../x")]
-        #expect(throws: RegistryError.self) { try BackupManifest(escaping.encoded) }
-        #expect(try BackupManifest(manifest).encoded == manifest)
+        let signer = try BackupSigner.test()
+        for (object, path) in [("store/x", "store/../../x"), ("store/../../x", "store/x"), ("/store/x", "store/x"), ("store/x", "views/x")] {
+            var escaping = try BackupManifest(manifest)
+            escaping.entries = [.init(length: 1, sum: .sha256([UInt8](repeating: 0, count: 32)), object: object, path: path)]
+            #expect(throws: RegistryError.self) { try BackupManifest(try escaping.signed(by: signer)) }
+        }
+        #expect(try BackupManifest(manifest) == BackupManifest(try BackupManifest(manifest).signed(by: signer)))
     }
 
     @Test("of a store with a tier it has what only the tier has, too, fetched once; damaged there, it is refused by name")

@@ -484,7 +484,7 @@ struct TieredFixture {
         let place = try TemporaryDirectory()
         try Disk.makeDirectory(place.file("keys"))
         func backUp() async throws -> BackupTally {
-            try await tiered.fixture.blobs.backUp(to: place.file("backup"), keys: place.file("keys")) { 7 }.tally
+            try await tiered.fixture.blobs.backUp(to: place.file("backup"), keys: try .test(place.file("keys"))) { 7 }.tally
         }
         #expect(try await backUp().skippedFiles == 0)
         #expect(try tiered.filesOnDisk().count == 1)
@@ -492,7 +492,7 @@ struct TieredFixture {
         #expect(try await backUp().skippedFiles == 3)
         #expect(tiered.tier.reads.withLock { $0 } == reads)
 
-        _ = try BackupRestore.restore(place.file("backup"), to: place.file("restored"))
+        _ = try await BackupRestore.restore(.directory(place.file("backup")), trusting: try .test(), to: place.file("restored"))
         let index = try OrderedStore(
             at: place.file("restored/index"), families: [.blobLocations, .chunks, .tierObjects], logger: Fixture.log)
         let store = try BlobStore(at: place.file("restored/store"), store: index, options: TieredFixture.options, world: .real, log: Fixture.log)
@@ -524,9 +524,9 @@ struct TieredFixture {
         let place = try TemporaryDirectory()
         try Disk.makeDirectory(place.file("keys"))
         #expect(
-            await code { _ = try await tiered.fixture.blobs.backUp(to: place.file("backup"), keys: place.file("keys")) { 7 } } == .corrupt)
-        #expect(try BackupNote.read(in: place.file("backup")) == nil)
+            await code { _ = try await tiered.fixture.blobs.backUp(to: place.file("backup"), keys: try .test(place.file("keys"))) { 7 } } == .corrupt)
+        #expect(try BackupManifest.read(in: place.file("backup")) == nil)
         let alone = try tiered.fixture.reopened(TieredFixture.options)
-        #expect(await code { _ = try await alone.backUp(to: place.file("backup"), keys: place.file("keys")) { 7 } } == .unsupported)
+        #expect(await code { _ = try await alone.backUp(to: place.file("backup"), keys: try .test(place.file("keys"))) { 7 } } == .unsupported)
     }
 }

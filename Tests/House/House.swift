@@ -125,7 +125,8 @@ public final class House: Sendable {
         engine.signing = options.signing ?? keys.signing
         engine.signingKeys = keys
         engine.trashDays = options.trashDays
-        engine.backup = options.backup.map { BackupPlace(.directory($0), keys: place.file("keys")) }
+        let backupKeys = BackupKeys(directory: place.file("keys"), signer: try .test())
+        engine.backup = options.backup.map { BackupPlace(.directory($0), keys: backupKeys) }
         var scrub = ScrubOptions()
         scrub.bytesPerSecondMax = 0
         engine.scrub = try Scrub(of: blobs, named: catalog, options: scrub)

@@ -69,11 +69,11 @@ import Testing
             for writer in 0..<4 { group.addTask { await BackupTests.work(on: house, ledger, writer: writer) } }
             group.addTask { await BackupTests.sweep(house, ledger) }
             while ledger.count < 60 { try await Task.sleep(for: .milliseconds(5)) }
-            let first = try await house.registry.sweeper.backUp(to: target, keys: house.directory.file("none"))
+            let first = try await house.registry.sweeper.backUp(to: target, keys: try .test(house.directory.file("none")))
             let afterFirst = ledger.count
             while ledger.count < afterFirst + 40 { try await Task.sleep(for: .milliseconds(5)) }
             let promised = ledger.acknowledged.withLock { $0 }
-            let second = try await house.registry.sweeper.backUp(to: target, keys: house.directory.file("none"))
+            let second = try await house.registry.sweeper.backUp(to: target, keys: try .test(house.directory.file("none")))
             ledger.isOver.store(true, ordering: .relaxed)
             try await group.waitForAll()
             return (promised, first, second)
@@ -82,10 +82,7 @@ import Testing
         #expect(second.tally.skippedFiles > 0)
         house.close()
         let place = try TemporaryDirectory()
-        switch target {
-        case .directory(let path): _ = try BackupRestore.restore(path, to: place.path)
-        case .shelf(let shelf): _ = try await BackupRestore.restore(from: shelf, to: place.path)
-        }
+        _ = try await BackupRestore.restore(target, trusting: try .test(), to: place.path)
         try await compare(place, promised)
     }
 
@@ -120,28 +117,30 @@ import Testing
         for seed in [1, 5, 20, 40] { await house.put(BackupTests.text(seed), at: "a/1/\(seed)", in: "files") }
         let backup = try TemporaryDirectory()
         let sweeper = house.registry.sweeper
-        _ = try await sweeper.backUp(to: backup.path, keys: house.directory.file("none"))
-        let note = try #require(try BackupNote.read(in: backup.path))
+        _ = try await sweeper.backUp(to: backup.path, keys: try .test(house.directory.file("none")))
+        let note = try #require(try BackupManifest.read(in: backup.path))
         // What a crash leaves: an index that is not noted, half a file.
-        let again = try await sweeper.backUp(to: backup.path, keys: house.directory.file("none"))
+        let again = try await sweeper.backUp(to: backup.path, keys: try .test(house.directory.file("none")))
         #expect(again.tally.skippedFiles >= 2)
-        #expect(try BackupNote.read(in: backup.path)?.index == "index-2" && note.index == "index-1")
+        #expect(try BackupManifest.read(in: backup.path)?.index == "index-2" && note.index == "index-1")
         #expect(backup.names(in: "").filter { $0.hasPrefix("index-") } == ["index-2"])
         await house.send(.delete, "/api/v1/repositories/files/artifacts/a/1/20")
         var now = SweepOptions()
         now.graceSeconds = 0
         _ = try await sweeper.sweep(now)
-        let last = try await sweeper.backUp(to: backup.path, keys: house.directory.file("none"))
+        let last = try await sweeper.backUp(to: backup.path, keys: try .test(house.directory.file("none")))
         #expect(last.tally.removedFiles == 1)
         house.close()
         let place = try TemporaryDirectory()
-        _ = try BackupRestore.restore(backup.path, to: place.path)
+        _ = try await BackupRestore.restore(.directory(backup.path), trusting: try .test(), to: place.path)
         let restored = try await House(BackupTests.options, in: place)
         for seed in [1, 5, 40] {
             #expect(await restored.send(.get, "/api/v1/repositories/files/download/a/1/\(seed)").text == BackupTests.text(seed))
         }
         #expect(await restored.send(.get, "/api/v1/repositories/files/download/a/1/20").status == 404)
         restored.close()
-        #expect(throws: RegistryError.self) { try BackupRestore.restore(backup.path, to: place.path) }
+        await #expect(throws: RegistryError.self) {
+            try await BackupRestore.restore(.directory(backup.path), trusting: try .test(), to: place.path)
+        }
     }
 }

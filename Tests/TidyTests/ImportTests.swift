@@ -14,7 +14,7 @@ import Testing
         ("Index/RocksCatalog", ["Catalog", "CatalogRules", "OrderedStore"]),
         ("Index/PostgresClient", ["CPostgres"]),
         ("Index/PostgresCatalog", ["Catalog", "CatalogRules", "OrderedStore", "PostgresClient"]),
-        ("BlobStore/BlobStore", ["CBlobStore", "CDeflate", "CZstd", "OrderedStore"]),
+        ("BlobStore/BlobStore", ["CBlobStore", "CDeflate", "CZstd", "OrderedStore", "Crypto"]),
         ("BlobStore/S3Tier", ["BlobStore", "Outbound", "Parsing", "Crypto"]),
         ("Frontends/Kit", ["HTTPTypes"]),
         ("Frontends/Parsing", ["CLzma", "CZlib", "CZstd"]),

@@ -19,11 +19,12 @@ enum Disk {
     }
 
     /// nil when there is no such file.
-    static func openExisting(_ path: String) throws(RegistryError) -> OpenFile? {
+    /// - Parameter followsLink: else a link is as good as no file.
+    static func openExisting(_ path: String, followsLink: Bool = true) throws(RegistryError) -> OpenFile? {
         while true {
-            let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC)
+            let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | (followsLink ? 0 : O_NOFOLLOW))
             if descriptor >= 0 { return OpenFile(owning: descriptor) }
-            if errno == ENOENT { return nil }
+            if errno == ENOENT || (errno == ELOOP && !followsLink) { return nil }
             if errno != EINTR { throw error(while: "open") }
         }
     }

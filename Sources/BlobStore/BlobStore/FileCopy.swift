@@ -10,55 +10,44 @@ enum FileCopy {
     private static let suffix = ".copying"
     private static let sliceBytes = 1 << 20
 
-    /// Segments and own files of a store; of those that the target has already, none.
-    /// - Returns: their paths below the store.
-    static func copyStore(_ source: String, to target: String, _ tally: inout BackupTally) throws(RegistryError) -> Set<String> {
-        var kept: Set<String> = []
-        for name in try Disk.names(in: "\(source)/segments") {
-            guard let number = Segment.number(ofFile: name) else { continue }
-            kept.insert("segments/\(name)")
-            try copySegment(number, "\(source)/segments/\(name)", to: "\(target)/segments/\(name)", &tally)
-        }
-        try Disk.synchronizeDirectory("\(target)/segments")
-        for shard in try Disk.names(in: "\(source)/blobs") where shard.utf8.count == 2 {
-            try Disk.makeDirectory("\(target)/blobs/\(shard)")
-            for name in try Disk.names(in: "\(source)/blobs/\(shard)") where name.utf8.count == 64 {
-                let path = "blobs/\(shard)/\(name)"
-                kept.insert(path)
-                if try hasSameEnd("\(source)/\(path)", "\(target)/\(path)") {
-                    tally.skippedFiles += 1
-                } else {
-                    try copy("\(source)/\(path)", to: "\(target)/\(path)", &tally)
-                }
-            }
-            try Disk.synchronizeDirectory("\(target)/blobs/\(shard)")
-        }
-        try Disk.synchronizeDirectory("\(target)/blobs")
-        return kept
+    /// What was copied, and its SHA-256.
+    struct Copied: Sendable {
+        let length: Int64
+        let sum: BackupManifest.Sum
+    }
+
+    enum Outcome: Sendable {
+        case copied(Copied)
+        /// What is there is the same.
+        case there(Int64)
+        /// Meanwhile.
+        case gone
     }
 
     /// A sealed segment never changes. One that is still written to is copied every time, and again when it was sealed meanwhile: half an end
     /// would look like damage.
-    static func copySegment(_ number: UInt64, _ source: String, to target: String, _ tally: inout BackupTally) throws(RegistryError) {
+    @discardableResult
+    static func copySegment(
+        _ number: UInt64, _ source: String, unless there: String, to target: String
+    ) throws(RegistryError) -> Outcome {
         while let file = try Disk.openExisting(source) {
             let wasSealed = try SegmentIndex.trailer(of: file, number: number) != nil
-            if wasSealed, try hasSameEnd(source, target), try hasSameBeginning(source, target) {
-                tally.skippedFiles += 1
-                return
-            }
+            if wasSealed, let length = try sameEnd(source, there), try hasSameBeginning(source, there) { return .there(length) }
             let size = try Disk.status(of: file).size
-            try copy(source, to: target, &tally)
-            if wasSealed { return }
-            if try SegmentIndex.trailer(of: file, number: number) == nil, try Disk.status(of: file).size >= size { return }
+            guard let copied = try copy(source, to: target) else { break }
+            if wasSealed { return .copied(copied) }
+            if try SegmentIndex.trailer(of: file, number: number) == nil, try Disk.status(of: file).size >= size { return .copied(copied) }
         }
+        return .gone
     }
 
-    private static func hasSameEnd(_ one: String, _ other: String) throws(RegistryError) -> Bool {
-        guard let one = try Disk.openExisting(one), let other = try Disk.openExisting(other) else { return false }
+    /// The length of both where they end alike; nil where they do not.
+    static func sameEnd(_ one: String, _ other: String) throws(RegistryError) -> Int64? {
+        guard let one = try Disk.openExisting(one), let other = try Disk.openExisting(other) else { return nil }
         let size = try Disk.status(of: one).size
-        guard try Disk.status(of: other).size == size else { return false }
+        guard try Disk.status(of: other).size == size else { return nil }
         let (offset, count) = (max(0, size - 64), Int(min(size, 64)))
-        return try Disk.read(one, at: offset, count: count) == Disk.read(other, at: offset, count: count)
+        return try Disk.read(one, at: offset, count: count) == Disk.read(other, at: offset, count: count) ? size : nil
     }
 
     private static func hasSameBeginning(_ one: String, _ other: String) throws(RegistryError) -> Bool {
@@ -66,42 +55,49 @@ enum FileCopy {
         return try Disk.read(one, at: 0, count: 64) == Disk.read(other, at: 0, count: 64)
     }
 
-    /// A directory with all below it.
-    static func copyTree(_ source: String, to target: String, _ tally: inout BackupTally) throws(RegistryError) {
-        try Disk.makeDirectory(target)
-        for name in try Disk.names(in: source) {
-            let from = "\(source)/\(name)"
-            if isDirectory(from) {
-                try copyTree(from, to: "\(target)/\(name)", &tally)
-            } else {
-                try copy(from, to: "\(target)/\(name)", &tally)
-            }
-        }
-        try Disk.synchronizeDirectory(target)
+    /// As it is now. nil for a file that is gone by now.
+    static func copy(_ source: String, to target: String) throws(RegistryError) -> Copied? {
+        guard let from = try Disk.openExisting(source) else { return nil }
+        return try copy(from, to: target)
     }
 
-    /// As it is now; what is allocated and was never written stays so. A file that is gone by now is not copied.
-    private static func copy(_ source: String, to target: String, _ tally: inout BackupTally) throws(RegistryError) {
-        guard let from = try Disk.openExisting(source) else { return }
+    /// What is allocated and was never written stays so.
+    static func copy(_ from: OpenFile, to target: String) throws(RegistryError) -> Copied {
         let temporary = target + suffix
         let to = try Disk.open(temporary, O_RDWR | O_CREAT | O_TRUNC)
         do throws(RegistryError) {
-            var done: Int64 = 0
-            while true {
-                let slice = try Disk.read(from, at: done, count: sliceBytes)
-                guard !slice.isEmpty else { break }
-                if !isZero(slice) { try Disk.write(slice, to: to, at: done) }
-                done += Int64(slice.count)
-            }
-            try Disk.truncate(to, to: done)
+            let copied = try fill(to, with: from)
             try Disk.synchronize(to)
             try Disk.move(temporary, over: target)
-            tally.copiedFiles += 1
-            tally.copiedBytes += done
+            return copied
         } catch {
             try? Disk.remove(temporary)
             throw error
         }
+    }
+
+    /// The bytes of one file in an empty one.
+    static func fill(_ to: OpenFile, with from: OpenFile) throws(RegistryError) -> Copied {
+        let copied = try read(from) { slice, offset throws(RegistryError) in
+            if !isZero(slice) { try Disk.write(slice, to: to, at: offset) }
+        }
+        try Disk.truncate(to, to: copied.length)
+        return copied
+    }
+
+    static func sum(of file: OpenFile) throws(RegistryError) -> Copied { try read(file) { _, _ in } }
+
+    private static func read(
+        _ file: OpenFile, _ body: ([UInt8], Int64) throws(RegistryError) -> Void
+    ) throws(RegistryError) -> Copied {
+        var hasher = Digest.Hasher(.sha256)
+        var done: Int64 = 0
+        while case let slice = try Disk.read(file, at: done, count: sliceBytes), !slice.isEmpty {
+            slice.withUnsafeBytes { unsafe hasher.update($0) }
+            try body(slice, done)
+            done += Int64(slice.count)
+        }
+        return Copied(length: done, sum: .sha256(hasher.finish().bytes))
     }
 
     private static func isZero(_ bytes: [UInt8]) -> Bool {
@@ -111,24 +107,36 @@ enum FileCopy {
         }
     }
 
-    static func write(_ text: String, to path: String) throws(RegistryError) {
+    static func write(_ text: String, to path: String) throws(RegistryError) { try write(Array(text.utf8), to: path) }
+
+    static func write(_ bytes: [UInt8], to path: String) throws(RegistryError) {
         let file = try Disk.open(path + suffix, O_RDWR | O_CREAT | O_TRUNC)
-        try Disk.write(Array(text.utf8), to: file, at: 0)
+        try Disk.write(bytes, to: file, at: 0)
         try Disk.synchronize(file)
         try Disk.move(path + suffix, over: path)
     }
 
-    /// Removes segments and own files that are not to be kept, and halves of an interrupted copy.
-    static func prune(_ store: String, keeping kept: Set<String>, _ tally: inout BackupTally) throws(RegistryError) {
-        func remove(_ directory: String) throws(RegistryError) {
-            for name in try Disk.names(in: "\(store)/\(directory)") where !isDirectory("\(store)/\(directory)/\(name)") {
-                guard !kept.contains("\(directory)/\(name)") else { continue }
-                try Disk.remove("\(store)/\(directory)/\(name)")
-                tally.removedFiles += 1
-            }
+    /// Removes files of a folder that are not to be kept, and halves of an interrupted copy.
+    /// - Returns: how many.
+    static func prune(_ folder: String, in target: String, keeping kept: Set<String>) throws(RegistryError) -> Int {
+        var removed = 0
+        for name in try Disk.names(in: "\(target)/\(folder)") where !isDirectory("\(target)/\(folder)/\(name)") {
+            guard !kept.contains("\(folder)/\(name)") else { continue }
+            try Disk.remove("\(target)/\(folder)/\(name)")
+            removed += 1
         }
-        try remove("segments")
-        for shard in try Disk.names(in: "\(store)/blobs") { try remove("blobs/\(shard)") }
+        return removed
+    }
+
+    static func folder(of path: String) -> String { String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)]) }
+
+    /// Those of a path below a directory that is there.
+    static func makeFolders(of path: String, in directory: String) throws(RegistryError) {
+        var folder = directory
+        for part in path.split(separator: "/").dropLast() {
+            folder += "/\(part)"
+            try Disk.makeDirectory(folder)
+        }
     }
 
     /// Paths below the directory, in order.
@@ -150,7 +158,7 @@ enum FileCopy {
         guard rmdir(path) == 0 || errno == ENOENT else { throw Disk.error(while: "rmdir") }
     }
 
-    private static func isDirectory(_ path: String) -> Bool {
+    static func isDirectory(_ path: String) -> Bool {
         var status = stat()
         return unsafe lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }

@@ -23,6 +23,8 @@ public struct Finding: Sendable, Hashable {
         case upload
         /// A file of the tier is damaged, short or missing there.
         case tierObject = "tier-object"
+        /// A file of a backup is missing, or not what was signed.
+        case backupFile = "backup-file"
         // Notes: worth knowing, nothing is lost.
         /// Between the records of a segment lies something that is none: what a crash left, or a damaged record that nothing points to.
         case segmentGap = "segment-gap"
@@ -39,7 +41,9 @@ public struct Finding: Sendable, Hashable {
 
         public var isDamage: Bool {
             switch self {
-            case .index, .locationRow, .blobPlace, .blobBytes, .dangling, .unpinned, .segmentHeader, .segmentIndex, .upload, .tierObject: true
+            case .index, .locationRow, .blobPlace, .blobBytes, .dangling, .unpinned, .segmentHeader, .segmentIndex, .upload, .tierObject,
+                .backupFile:
+                true
             case .segmentGap, .tornTail, .unreferenced, .orphan, .unknownFile, .tierUnread: false
             }
         }

@@ -15,17 +15,19 @@ extension BlobStore {
     /// leaves the backup as it was before. Parameters as of `backUp(to:keys:revision:)` of a directory.
     /// - Returns: what was done, and up to which revision every change is in the backup.
     public func backUp(
-        to shelf: any BackupShelf, keys: String, revision: () async throws(RegistryError) -> UInt64
+        to shelf: any BackupShelf, keys: BackupKeys, revision: () async throws(RegistryError) -> UInt64
     ) async throws(RegistryError) -> (tally: BackupTally, revision: UInt64) {
         try await checkBackupHasTier()
         await chunkTurn.begin()
         defer { chunkTurn.end() }
         let own = try await pool.run { [directory, world] () throws(RegistryError) in try TierOwner.directoryID(in: directory, world) }
-        let previous = try await BackupManifest.read(from: shelf)
-        let manifest = BackupManifest(
-            moment: (previous?.moment ?? 0) + 1, directory: own, revision: try await revision(), made: world.now().description)
+        let previous = try await BackupManifest.previous(
+            { () async throws(RegistryError) in try await BackupManifest.read(from: shelf) }, signer: keys.signer, log: log)
+        let manifest = BackupManifest.after(previous, of: own, revision: try await revision(), made: world.now())
         let there = try await ShelfBackup.list("store/", of: shelf)
-        let copy = ShelfBackup(of: self, to: shelf, there: there, knowsSegments: previous?.directory == own, manifest)
+        let isOurs = previous?.directory == own && previous?.key == keys.signer.key
+        let copy = ShelfBackup(
+            of: self, to: shelf, there: there, knowsSegments: isOurs, KnownSums(previous, signedBy: keys.signer), manifest)
         let result: Result<(tally: BackupTally, revision: UInt64), RegistryError>
         do throws(RegistryError) { result = .success(try await copy.make(keys: keys)) } catch { result = .failure(error) }
         try await sweepPool.run { [directory] () throws(RegistryError) in try ShelfBackup.clear(directory) }
@@ -63,10 +65,13 @@ private struct ShelfBackup {
     private let there: [String: Int64]
     /// Segments there, by number; none unless what has a number there is that segment of this store.
     private let segments: [UInt64: [String]]
+    private let known: KnownSums
     private var manifest: BackupManifest
     private var tally = BackupTally()
 
-    init(of store: BlobStore, to shelf: any BackupShelf, there: [String: Int64], knowsSegments: Bool, _ manifest: BackupManifest) {
+    init(
+        of store: BlobStore, to shelf: any BackupShelf, there: [String: Int64], knowsSegments: Bool, _ known: KnownSums, _ manifest: BackupManifest
+    ) {
         self.store = store
         self.shelf = shelf
         self.there = there
@@ -76,6 +81,7 @@ private struct ShelfBackup {
             segments[number, default: []].append(name)
         }
         self.segments = segments
+        self.known = known
         self.manifest = manifest
     }
 
@@ -100,7 +106,7 @@ private struct ShelfBackup {
 
     // MARK: Making
 
-    consuming func make(keys: String) async throws(RegistryError) -> (tally: BackupTally, revision: UInt64) {
+    consuming func make(keys: BackupKeys) async throws(RegistryError) -> (tally: BackupTally, revision: UInt64) {
         let store = store
         let jobs = try await store.sweepPool.run { () throws(RegistryError) in try ShelfBackup.jobs(of: store, keys: keys) }
         try await put(jobs)
@@ -116,7 +122,7 @@ private struct ShelfBackup {
         }
         guard !Task.isCancelled else { throw ShelfBackup.interrupted }
         manifest.entries.sort { $0.path < $1.path }
-        try await shelf.put(BackupManifest.name, BlobContent(.memory(ByteBuffer(bytes: manifest.encoded))))
+        try await shelf.put(BackupManifest.name, BlobContent(.memory(ByteBuffer(bytes: try manifest.signed(by: keys.signer)))))
         try await prune()
         return (tally, manifest.revision)
     }
@@ -145,7 +151,7 @@ private struct ShelfBackup {
     }
 
     /// What is to be copied. The index first, as it is at one moment. Blocks.
-    private static func jobs(of store: BlobStore, keys: String) throws(RegistryError) -> [Job] {
+    private static func jobs(of store: BlobStore, keys: BackupKeys) throws(RegistryError) -> [Job] {
         let directory = store.directory
         try clear(directory)
         try store.index.checkpoint(at: snapshot(directory))
@@ -153,16 +159,15 @@ private struct ShelfBackup {
         for name in try FileCopy.files(below: snapshot(directory)) {
             jobs.append(Job(path: "index/\(name)", source: .moment("\(snapshot(directory))/\(name)")))
         }
-        for name in try FileCopy.files(below: keys) { jobs.append(Job(path: "keys/\(name)", source: .moment("\(keys)/\(name)"))) }
+        for name in try keys.names() { jobs.append(Job(path: "keys/\(name)", source: .moment("\(keys.directory)/\(name)"))) }
         try Disk.makeDirectory(segmentCopies(directory))
-        var unused = BackupTally()
         for number in try Segments.numbers(in: store.segments.directory) {
             var path = store.segments.path(number)
             guard let file = try Disk.openExisting(path) else { continue }
             if try SegmentIndex.trailer(of: file, number: number) == nil {
                 // Still written to: what is put is to stand still.
                 let copy = "\(segmentCopies(directory))/\(Segment.fileName(number))"
-                try FileCopy.copySegment(number, path, to: copy, &unused)
+                try FileCopy.copySegment(number, path, unless: copy, to: copy)
                 path = copy
             }
             jobs.append(Job(path: ShelfBackup.path(of: .segment(number)), source: .segment(number, path)))
@@ -250,43 +255,45 @@ private struct ShelfBackup {
     }
 
     private func putForMoment(_ job: Job, _ file: OpenFile) async throws(RegistryError) -> BackupManifest.Entry {
-        let (length, sum) = try await store.pool.run { () throws(RegistryError) in
-            var sum: UInt32 = 0
-            var done: Int64 = 0
-            while case let slice = try Disk.read(file, at: done, count: 1 << 20), !slice.isEmpty {
-                sum = slice.withUnsafeBytes { unsafe CRC32C.of($0, continuing: sum) }
-                done += Int64(slice.count)
-            }
-            return (done, sum)
-        }
+        let (length, sum) = try await sum(of: file)
         let object = "moment-\(manifest.moment)/\(job.path)"
         try await shelf.put(object, BlobContent(.extents([Extent(file: file, offset: 0, length: length)])))
-        return BackupManifest.Entry(length: length, checksum: sum, object: object, path: job.path)
+        return BackupManifest.Entry(length: length, sum: sum, object: object, path: job.path)
+    }
+
+    private func sum(of file: OpenFile) async throws(RegistryError) -> (Int64, BackupManifest.Sum) {
+        let read = try await store.pool.run { () throws(RegistryError) in try FileCopy.sum(of: file) }
+        return (read.length, read.sum)
     }
 
     /// What is damaged goes with the moment, so that it is looked at again with the next backup.
     private func putOnce(_ job: Job, _ object: String, _ name: OpenFiles.Name, _ file: OpenFile) async throws(RegistryError) -> Done {
         let length = try await length(of: file)
-        let entry = BackupManifest.Entry(length: length, checksum: nil, object: object, path: job.path)
-        if there[object] == length { return Done(entry: entry, wasThere: true) }
+        if there[object] == length {
+            var vouched = known.sum(of: object, length)
+            if vouched == nil { vouched = try await sum(of: file).1 }
+            return Done(entry: vouched.map { .init(length: length, sum: $0, object: object, path: job.path) }, wasThere: true)
+        }
         do throws(RegistryError) { _ = try await store.pool.run { () throws(RegistryError) in try Tiering.check(name, file) } } catch {
             guard error.code == .corrupt else { throw error }
             store.log.error("a damaged file is in the backup as it is", metadata: ["file": "\(job.path)", "error": "\(error)"])
             return Done(entry: try await putForMoment(job, file), isDamaged: true)
         }
+        let entry = BackupManifest.Entry(length: length, sum: try await sum(of: file).1, object: object, path: job.path)
         try await shelf.put(object, BlobContent(.extents([Extent(file: file, offset: 0, length: length)])))
         return Done(entry: entry)
     }
 
     private func putFromTier(_ job: Job, _ name: OpenFiles.Name, _ length: Int64) async throws(RegistryError) -> Done {
         guard let tiering = store.tiering else { preconditionFailure("only a store with a tier has files away") }
-        let known: String? =
+        let objects: [String] =
             switch name {
-            case .ownFile: job.path
-            case .segment(let number): segments[number]?.first { there[$0] == length }
+            case .ownFile: [job.path]
+            case .segment(let number): segments[number] ?? []
             }
-        if let known, there[known] == length {
-            return Done(entry: BackupManifest.Entry(length: length, checksum: nil, object: known, path: job.path), wasThere: true)
+        for object in objects where there[object] == length {
+            guard let sum = known.sum(of: object, length) else { continue }
+            return Done(entry: BackupManifest.Entry(length: length, sum: sum, object: object, path: job.path), wasThere: true)
         }
         let file = try await tiering.checkedCopy(of: name, length)
         var object = job.path
@@ -295,92 +302,9 @@ private struct ShelfBackup {
             guard let found else { throw Tiering.damaged("\(job.path) in the tier is not sealed") }
             object = found
         }
-        let entry = BackupManifest.Entry(length: length, checksum: nil, object: object, path: job.path)
+        let entry = BackupManifest.Entry(length: length, sum: try await sum(of: file).1, object: object, path: job.path)
         if there[object] == length { return Done(entry: entry, wasThere: true) }
         try await shelf.put(object, BlobContent(.extents([Extent(file: file, offset: 0, length: length)])))
         return Done(entry: entry)
-    }
-
-}
-
-extension BackupRestore {
-    private static let filesAtOnce = 3
-
-    /// Makes a data directory of a backup on a shelf. What is at `target` must not be a store.
-    /// - Throws: `notFound` when there is no whole backup, `conflict` when there is a store at the target, `corrupt` for a file that
-    ///   is missing or not what it was.
-    public static func restore(from shelf: any BackupShelf, to target: String) async throws(RegistryError) -> BackupTally {
-        guard let manifest = try await BackupManifest.read(from: shelf) else {
-            throw RegistryError(.notFound, subject: .store, reason: "there is no complete backup in \(shelf.place)")
-        }
-        let pool = BlockingPool(threads: 2, name: "restore")
-        try await pool.run { () throws(RegistryError) in
-            try makePlace(at: target)
-            try FileCopy.removeTree("\(target)/index.new")
-        }
-        let failure = await withTaskGroup(of: RegistryError?.self) { group in
-            var rest = manifest.entries.makeIterator()
-            var failure: RegistryError?
-            func addNext() {
-                guard failure == nil, let entry = rest.next() else { return }
-                group.addTask {
-                    do throws(RegistryError) {
-                        try await fetch(entry, from: shelf, to: target, pool)
-                        return nil
-                    } catch { return error }
-                }
-            }
-            for _ in 0..<filesAtOnce { addNext() }
-            while let ended = await group.next() {
-                if let ended, failure == nil {
-                    failure = ended
-                    group.cancelAll()
-                }
-                addNext()
-            }
-            return failure
-        }
-        if let failure { throw failure }
-        try await pool.run { () throws(RegistryError) in
-            // Last: a directory without an index is no store.
-            for shard in try Disk.names(in: "\(target)/store/blobs") { try Disk.synchronizeDirectory("\(target)/store/blobs/\(shard)") }
-            for path in ["store/blobs", "store/segments", "store", "keys", "index.new"] { try Disk.synchronizeDirectory("\(target)/\(path)") }
-            try giveIndexItsName(at: target)
-        }
-        var tally = BackupTally()
-        tally.copiedFiles = manifest.entries.count
-        tally.copiedBytes = manifest.entries.reduce(0) { $0 + $1.length }
-        return tally
-    }
-
-    private static func fetch(
-        _ entry: BackupManifest.Entry, from shelf: any BackupShelf, to target: String, _ pool: BlockingPool
-    ) async throws(RegistryError) {
-        let place = entry.path.hasPrefix("index/") ? "index.new/\(entry.path.dropFirst(6))" : entry.path
-        let file = try await pool.run { () throws(RegistryError) in
-            var directory = target
-            for part in place.split(separator: "/").dropLast() {
-                directory += "/\(part)"
-                try Disk.makeDirectory(directory)
-            }
-            return try Disk.open("\(target)/\(place)", O_RDWR | O_CREAT | O_EXCL)
-        }
-        guard let found = try await shelf.length(of: entry.object), found == entry.length else {
-            throw RegistryError(.corrupt, subject: .store, reason: "\(entry.object) of the backup is missing, or of another length")
-        }
-        var at: Int64 = 0
-        var sum: UInt32 = 0
-        try await ShelfReading.read(entry.object, entry.length, from: shelf) { slice throws(RegistryError) in
-            let offset = at
-            try await pool.run { () throws(RegistryError) in
-                try slice.withBytes { bytes throws(RegistryError) in try unsafe Disk.write(bytes, to: file, at: offset) }
-            }
-            sum = slice.withUnsafeReadableBytes { unsafe CRC32C.of($0, continuing: sum) }
-            at += Int64(slice.readableBytes)
-        }
-        guard entry.checksum == nil || entry.checksum == sum else {
-            throw RegistryError(.corrupt, subject: .store, reason: "\(entry.object) of the backup is not what it was")
-        }
-        try await pool.run { () throws(RegistryError) in try Disk.synchronize(file) }
     }
 }

@@ -160,42 +160,23 @@ extension Tiering {
 
     /// Brings what the tier has, and a backup lacks, to the backup, checked. What only waits to be deleted is left out.
     /// - Throws: `corrupt` naming a file that the tier has damaged; `unavailable`.
-    func copyAll(to target: String, _ kept: inout Set<String>, _ tally: inout BackupTally) async throws(RegistryError) {
+    func copyAll(to backup: inout DirectoryBackup) async throws(RegistryError) {
+        let there = backup.paths
         for (name, row) in try await rows() where row.state == .present || row.state == .unsound {
             let path =
                 switch name {
-                case .segment(let number): "segments/\(Segment.fileName(number))"
-                case .ownFile(let id): "blobs/\(BlobDirectory.shard(of: id))/\(id.hex)"
+                case .segment(let number): "store/segments/\(Segment.fileName(number))"
+                case .ownFile(let id): "store/blobs/\(BlobDirectory.shard(of: id))/\(id.hex)"
                 }
-            let isKnown = !kept.insert(path).inserted
-            let copy = "\(target)/\(path)"
-            let isThere = try await pool.run { () throws(RegistryError) in
-                guard let file = try Disk.openExisting(copy) else { return false }
-                return try Disk.status(of: file).size == row.length
-            }
-            if isThere {
-                if !isKnown { tally.skippedFiles += 1 }
+            guard !there.contains(path) else { continue }
+            let known = try await pool.run { [place = backup.place] () throws(RegistryError) in try place.sum(of: path, row.length) }
+            if let known {
+                backup.noteThere(row.length, known, path)
                 continue
             }
             guard !Task.isCancelled else { throw RegistryError(.unavailable, subject: .store, reason: "the backup was interrupted") }
-            try await fetch(name, row.length, to: copy)
-            tally.copiedFiles += 1
-            tally.copiedBytes += row.length
-        }
-    }
-
-    private func fetch(_ name: Name, _ length: Int64, to path: String) async throws(RegistryError) {
-        let temporary = path + ".copying"
-        let directory = String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)])
-        let file = try await pool.run { () throws(RegistryError) in
-            try Disk.makeDirectory(directory)
-            return try Disk.open(temporary, O_RDWR | O_CREAT | O_TRUNC)
-        }
-        try await fetchChecked(name, length, into: file)
-        try await pool.run { () throws(RegistryError) in
-            try Disk.synchronize(file)
-            try Disk.move(temporary, over: path)
-            try Disk.synchronizeDirectory(directory)
+            let file = try await checkedCopy(of: name, row.length)
+            backup.note(try await pool.run { [place = backup.place] () throws(RegistryError) in try place.take(file, as: path) }, path)
         }
     }
 

@@ -125,10 +125,16 @@ check "the manifest is there" test -s "$scratch/buckets/backups/of/this/backup"
 stop "$granary_pid"
 restored=$scratch/restored
 # Without the tier: a backup is for when that is lost.
-restore() { env -u S3_BUCKET -u S3_PREFIX "$SERVER_BINARY" restore s3://backups/of/this --data "$1" --set s3_allow_private=true; }
+key=$("$SERVER_BINARY" backup-key --data "$data" "${tier[@]}")
+restore() {
+    env -u S3_BUCKET -u S3_PREFIX "$SERVER_BINARY" restore s3://backups/of/this --data "$1" --set s3_allow_private=true --trust "$key" "${@:2}"
+}
 refused "there is none below another prefix" 'no complete backup' env -u S3_BUCKET -u S3_PREFIX \
     "$SERVER_BINARY" restore s3://backups/else --data "$scratch/none" --set s3_allow_private=true
-check "it is restored, every byte read" restore "$restored"
+refused "without a word about accounts and keys it is only looked at" 'say --credentials keep' restore "$restored"
+refused "signed by another, it is refused" 'signed by ed25519:.*which you did not name' env -u S3_BUCKET -u S3_PREFIX \
+    "$SERVER_BINARY" restore s3://backups/of/this --data "$restored" --set s3_allow_private=true --credentials keep
+check "it is restored, every byte read" restore "$restored" --credentials keep
 was_bucket=$S3_BUCKET was_data=$data data=$restored
 unset S3_BUCKET
 start_granary
@@ -143,14 +149,15 @@ export S3_BUCKET=$was_bucket
 data=$was_data
 spoiled=$(find "$scratch/buckets/backups" -path '*/blobs/*' -size +30M)
 printf X | dd of="$spoiled" bs=1 seek=1000000 conv=notrunc status=none
-refused "a backup that was changed in the bucket is told by restoring it" 'DAMAGE blob-bytes.*large.bin' restore "$scratch/spoiled"
+refused "a backup that was changed in the bucket is not restored" 'blobs/.*missing, or not what it was' restore "$scratch/spoiled" --credentials keep
+refused "... but for what is whole, where that is said" 'DAMAGE blob-bytes.*large.bin' restore "$scratch/spoiled" --credentials keep --salvage
 rm -rf "$restored" "$scratch/spoiled" "$spoiled"
 # What it remembers of the bucket is not so any more.
 stop "$s3_pid"
 start_s3
 check "a stopped server is backed up, too, and what the bucket lost is put again" \
     bash -c "'$SERVER_BINARY' backup s3://backups/of/this --data '$data' ${tier[*]} | grep -E '^copied_files'"
-check "... which makes it whole" restore "$restored"
+check "... which makes it whole" restore "$restored" --credentials keep
 rm -rf "$restored"
 start_granary "${tier[@]}"
 
