@@ -23,6 +23,8 @@ public final class Registry: Sendable {
         public var viewCacheBytes = 16 << 20
         /// Reserved address ranges that a repository which may reach private addresses may reach as well.
         public var allowedCIDRs: [CIDR] = []
+        /// Names of private networks, and domains with all below them, that every repository may ask for.
+        public var allowedNames: [String] = []
         /// The largest upstream document that is read into memory to learn from it.
         public var learnedDocumentBytesMax = 32 << 20
         /// Facts of upstream documents that stay decoded, by the size of their encoded form.

@@ -20,9 +20,9 @@ extension Registry {
         var request = FetchRequest(url: try place(of: wanted.url, for: repository))
         if let accept = wanted.accept { request.fields.append(("Accept", accept)) }
         request.limits.bodyBytesMax = bodyBytesMax
-        if repository.settings["upstream_allow_private"] == "true" {
-            request.addressPolicy = AddressPolicy(allowPrivate: true, allowedCIDRs: options.allowedCIDRs)
-        }
+        let mayReachPrivate = repository.settings["upstream_allow_private"] == "true"
+        request.addressPolicy = AddressPolicy(
+            allowPrivate: mayReachPrivate, allowedCIDRs: mayReachPrivate ? options.allowedCIDRs : [], allowedNames: options.allowedNames)
         // Scheme and authority of it: a path would trust nobody.
         request.credentialOrigin = upstream.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false).prefix(3).joined(separator: "/")
         request.credentialHosts = Registry.hosts(repository.settings["upstream_credential_hosts"])

@@ -76,6 +76,7 @@ struct Configuration: Sendable {
     var outboundProxy: String?
     var outboundProxyExceptions: [String] = []
     var outboundAllowedCIDRs: [CIDR] = []
+    var outboundAllowedNames: [String] = []
     var databaseURL: String?
     var keysDirectory: String?
     var nodeURL: String?

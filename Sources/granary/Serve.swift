@@ -175,6 +175,7 @@ enum Running {
         options.viewCacheBytes = configuration.viewCacheBytes
         options.uploadLifetimeSeconds = configuration.blobOptions.uploadLifetimeSeconds
         options.allowedCIDRs = configuration.outboundAllowedCIDRs
+        options.allowedNames = configuration.outboundAllowedNames
         options.uploadBytesMax = configuration.uploadBytesMax == 0 ? .max : configuration.uploadBytesMax
         options.sweep = configuration.sweepOptions
         options.trashDays = configuration.trashDays

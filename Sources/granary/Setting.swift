@@ -194,6 +194,9 @@ struct Setting: Sendable {
             !$0.contains("/")
         },
         ranges("outbound_allowed_cidrs", ["AK_SSRF_ALLOW_PRIVATE_CIDRS"], at: \.outboundAllowedCIDRs),
+        words("outbound_allowed_names", accepts: "host names and domains with commas between them", at: \.outboundAllowedNames) {
+            !$0.hasPrefix("[") && $0.contains { $0 != "." } && Origin($0)?.host == $0.lowercased()
+        },
     ]
 
     /// Names that are ours without being settings: the set-up scripts read them.

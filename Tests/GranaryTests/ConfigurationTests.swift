@@ -81,6 +81,9 @@ import Testing
         #expect(refusal(flags: [("tls_key", "k.pem")]) == "tls_certificate: TLS needs both tls_certificate and tls_key")
         #expect(refusal(file: "- a\n")?.contains("must hold a mapping") == true)
         #expect(refusal(file: "log_level: [a]\n") == "log_level: a setting has one plain value")
+        for bad in ["*.internal", "http://a", "a:80", "a/b", "[::1]", "."] {
+            #expect(refusal(flags: [("outbound_allowed_names", bad)])?.contains("is not host names and domains with commas") == true, "\(bad)")
+        }
         #expect(refusal(flags: [("jwt_secret", " ")]) == "jwt_secret: the value is not a text: leave it out, or give one (flag)")
     }
 

@@ -127,6 +127,12 @@ import Testing
         let before = upstream.counts.requests
         #expect(await house.send(.get, "/pypi/strict/simple/tool/", as: .none).status == 502)
         #expect(upstream.counts.requests == before)
+        // Neither does a name that only private networks have; not 503, as where a name does not resolve.
+        for (key, host) in [("single", "metadata"), ("cluster", "api.default.svc.cluster.local")] {
+            await house.repository(
+                key, format: "pypi", isPublic: true, [("repo_type", "remote"), ("upstream_url", .string("http://\(host):\(upstream.port)"))])
+            #expect(await house.send(.get, "/pypi/\(key)/simple/tool/", as: .none).status == 502)
+        }
         await upstream.stop()
         await spy.stop()
     }

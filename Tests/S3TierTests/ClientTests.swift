@@ -184,4 +184,16 @@ import Testing
         #expect(bucket.server.counts.requests == 0)
         await bucket.server.stop()
     }
+
+    @Test("the name of an endpoint that the operator set is asked for, whatever name it is")
+    func named() async throws {
+        let proxy = try await ScriptedServer.start { _ in .status(404) }
+        var options = ScriptedBucket.options(proxy.port)
+        (options.endpoint, options.addressPolicy) = ("http://store", .publicOnly)
+        let outbound = try OutboundClient(options: .init(proxy: "http://127.0.0.1:\(proxy.port)"), log: ScriptedBucket.log, world: .real)
+        let client = try S3Client(options, outbound: outbound, world: .real, log: ScriptedBucket.log)
+        #expect(try await client.length(of: "x") == nil)
+        #expect(proxy.requests.first?.target.hasPrefix("http://store/") == true)
+        await proxy.stop()
+    }
 }

@@ -97,6 +97,8 @@ public final class S3Client: Sendable {
         request.fields = (signed.fields + added).map { ($0.name, $0.value) }
         request.body = ask.body?.stream(on: pool)
         request.addressPolicy = options.addressPolicy
+        // The operator named it.
+        request.addressPolicy.allowedNames.append(address.origin.host)
         // What is signed is for this host alone. Failures are counted by the budget here: one slow prefix is no dead store.
         request.limits.redirectsMax = 0
         request.countsFailures = false

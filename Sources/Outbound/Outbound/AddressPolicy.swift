@@ -4,7 +4,8 @@ public import Core
     public import Glibc
 #endif
 
-/// Which addresses a request may connect to. Asked for the very address of each connection, new or reused, never for a name.
+/// Which addresses a request may connect to. Asked for the very address of each connection, new or reused, whatever name it was found by;
+/// which names may be asked for at all is said before that, in HostNames.swift.
 public struct AddressPolicy: Sendable, Hashable {
     /// Addresses of the public Internet, and nothing else.
     public static let publicOnly = AddressPolicy(allowPrivate: false)
@@ -13,10 +14,14 @@ public struct AddressPolicy: Sendable, Hashable {
     /// Link-local, metadata services, multicast and reserved ranges stay closed: only `allowedCIDRs` opens them.
     public var allowPrivate: Bool
     public var allowedCIDRs: [CIDR]
+    /// Names, and domains with all below them, that may be asked for although they are none of the public Internet.
+    /// Their addresses are judged all the same.
+    public var allowedNames: [String]
 
-    public init(allowPrivate: Bool, allowedCIDRs: [CIDR] = []) {
+    public init(allowPrivate: Bool, allowedCIDRs: [CIDR] = [], allowedNames: [String] = []) {
         self.allowPrivate = allowPrivate
         self.allowedCIDRs = allowedCIDRs
+        self.allowedNames = allowedNames
     }
 
     /// Whether a socket may be connected to this address; false for every family but IP.

@@ -80,10 +80,16 @@ struct FetchPlan {
 
     private func route(to url: UpstreamURL) throws(RegistryError) -> Call.Route {
         let host = url.origin.host
+        let literal = FetchPlan.literal(host)
+        guard literal != nil || request.addressPolicy.permits(name: host) else {
+            throw RegistryError(
+                .upstreamFailed, subject: .upstream(url.withoutQuery),
+                reason: "its host name has a meaning on private networks only, which requests to it may not reach", cause: host)
+        }
         let isException = proxy.proxyExceptions.contains { equalIgnoringCase(host, $0) || host.hasSuffix(".\($0.lowercased())") }
         guard let address = proxy.proxy, !isException else { return .direct(request.addressPolicy) }
         // The proxy resolves names; what is an address already is judged here, in any notation.
-        if let literal = FetchPlan.literal(host), !request.addressPolicy.permits(literal) {
+        if let literal, !request.addressPolicy.permits(literal) {
             throw RegistryError(
                 .upstreamFailed, subject: .upstream(url.withoutQuery), reason: "its address is in a range that requests to it may not reach",
                 cause: literal.description)
@@ -93,8 +99,12 @@ struct FetchPlan {
 
     private static func literal(_ host: String) -> IPAddress? {
         if host.hasPrefix("[") { return IPAddress(String(host.dropFirst().dropLast())) }
-        if host == "localhost" { return IPAddress("127.0.0.1") }
+        // A dot at the end makes a name absolute; whether an address may have one, readers do not agree.
+        var host = host[...]
+        while host.hasSuffix(".") { host.removeLast() }
+        // RFC 6761 section 6.3.
+        if host == "localhost" || host.hasSuffix(".localhost") { return IPAddress("127.0.0.1") }
         var address = in_addr()
-        return unsafe inet_aton(host, &address) == 0 ? nil : IPAddress(v4: UInt32(bigEndian: address.s_addr))
+        return unsafe inet_aton(String(host), &address) == 0 ? nil : IPAddress(v4: UInt32(bigEndian: address.s_addr))
     }
 }

@@ -13,7 +13,7 @@ public final class OutboundClient: Sendable {
         /// PEM certificates trusted besides the system's own.
         public var caFile: String?
         /// `http://`, `https://` or `socks5h://` with host and port; nil: direct. The environment is never asked.
-        /// Through a proxy only literal addresses are checked: it is the proxy that resolves names, so it must guard its own network.
+        /// Through a proxy only names and literal addresses are checked: it is the proxy that resolves names, so it must guard its own network.
         public var proxy: String?
         /// Hosts, and domains with all hosts below them, that are asked directly all the same.
         public var proxyExceptions: [String]

@@ -14,7 +14,8 @@ mount --bind "$folder/nsswitch.conf" "$(realpath /etc/nsswitch.conf)"
 
 export ADMIN_PASSWORD
 ADMIN_PASSWORD=$(openssl rand -hex 16)
-"$SERVER_BINARY" serve --data "$folder/data" --listen 127.0.0.1:0 --port-file "$folder/port" >"$folder/server.log" 2>&1 &
+"$SERVER_BINARY" serve --data "$folder/data" --listen 127.0.0.1:0 --port-file "$folder/port" \
+    --set outbound_allowed_names=mirror,open.internal >"$folder/server.log" 2>&1 &
 server=$!
 python3 "$here/names.py" "$folder" &
 names=$!

@@ -15,6 +15,9 @@ public, inside, upstream_port = "93.184.216.34", ["127.0.0.1", "10.1.2.3", "169.
 folder = pathlib.Path(sys.argv[1])
 kinds = ["flip", "several", "alias", "private", "public"]
 asked = {}
+# Names of private networks: the name server gives a public address for each, so that the name alone can be why it is not asked.
+private_names = ["metadata", "metadata.", "closed.internal", "api.default.svc.cluster.local", "printer.local", "nas.home.arpa", "wiki.corp"]
+allowed_names = ["mirror", "open.internal", "below.open.internal"]
 
 
 def answers(name, kind):
@@ -27,6 +30,10 @@ def answers(name, kind):
     if name == "within.example":
         return [address(where)]
     asked[name] = asked.get(name, 0) + 1
+    with open(folder / "asked", "a") as file:
+        print(name, file=file)
+    if name in private_names + allowed_names:
+        return [address(public)]
     if kind == "flip":  # first so, then so
         return [address(public if asked[name] == 1 else where)]
     if kind == "several":
@@ -62,11 +69,13 @@ def serve():
         def do_GET(self):
             # /KIND/N: elsewhere, under a name of that kind.
             parts = self.path.strip("/").split("/")
-            moves = self.headers["Host"].startswith("upstream.example") and len(parts) == 2
+            inward = parts[0] == "inward"
+            moves = self.headers["Host"].startswith("upstream.example") and (len(parts) == 2 or inward)
             body = b"" if moves else b"from outside"
             self.send_response(302 if moves else 200)
             if moves:
-                self.send_header("Location", f"http://n{parts[1]}.{parts[0]}.example:{upstream_port}/file")
+                elsewhere = parts[1] if inward else f"n{parts[1]}.{parts[0]}.example"
+                self.send_header("Location", f"http://{elsewhere}:{upstream_port}/file")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -112,10 +121,13 @@ def ask(port, count):
             pass
         time.sleep(0.1)
     # One repository for each kind: an upstream that fails often is left alone for a while.
-    for kind in kinds:
+    def make(key, host):
         status, said = send("POST", "/api/v1/repositories", {
-            "key": kind, "name": kind, "format": "generic", "repo_type": "remote", "upstream_url": f"http://upstream.example:{upstream_port}/"})
+            "key": key, "name": key, "format": "generic", "repo_type": "remote", "upstream_url": f"http://{host}:{upstream_port}/"})
         assert status == 200, said
+
+    for kind in kinds:
+        make(kind, "upstream.example")
     told = {kind: {} for kind in kinds}
     for number in range(count):
         kind = kinds[number % len(kinds)]
@@ -123,9 +135,19 @@ def ask(port, count):
         assert status != 200 or said == b"from outside", said
         told[kind][status] = told[kind].get(status, 0) + 1
     reached = (folder / "reached").read_text() if (folder / "reached").exists() else ""
-    print(told, "reached inside:", reached or "nothing", "names asked:", len(asked))
+    # Of an upstream's URL, and where a redirect leads.
+    make("inward", "upstream.example")
+    names = {}
+    for number, host in enumerate(private_names + allowed_names):
+        make(f"named{number}", host)
+        names[host] = send("GET", f"/general/named{number}/file")[0], send("GET", f"/general/inward/inward/{host}")[0]
+    resolved = set((folder / "asked").read_text().split())
+    print(told, "reached inside:", reached or "nothing", "names asked:", len(resolved), "private names:", names)
     # The attack must have been one: where there was a way outside it was found, and where there was none nothing came.
     fine = not reached and told["public"].get(200) == count // len(kinds) and not told["private"].get(200) and not told["alias"].get(200)
+    held = all(names[host] == (502, 502) and host.rstrip(".") not in resolved for host in private_names)
+    if held and all(names[host] == (200, 200) and host in resolved for host in allowed_names):
+        (folder / "private").write_text("held")
     sys.exit(0 if fine else 1)
 
 

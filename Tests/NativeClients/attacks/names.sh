@@ -7,4 +7,5 @@ if ! separate true 2>/dev/null || ! have ip; then
 else
     tried() { separate env SERVER_BINARY="$server" bash "$here/apart.sh" "$1" "$scratch/apart" && cat "$scratch/apart/result"; }
     check "of a thousand names that turn to addresses inside, by change of answer, several answers or CNAME, none is connected to" tried 1000
+    check "... and of names of private networks those are asked for that are allowed, at first and by a redirect" test -s apart/private
 fi
