@@ -72,7 +72,7 @@ start_s3_servers() {
 # program -> package; a program is run through a wrapper in .tools/bin that finds the libraries unpacked beside it.
 declare -A debian_packages=([skopeo]=skopeo [umoci]=umoci [docker-registry]=docker-registry [oras]=oras [crane]=crane [wget]=wget
     [wrk]=wrk [nginx]=nginx [dput]=dput [apt-ftparchive]=apt-utils [ccache]=ccache [restic]=restic [borg]=borgbackup [casync]=casync
-    [valgrind]=valgrind [strace]=strace)
+    [valgrind]=valgrind [strace]=strace [haproxy]=haproxy)
 
 private_apt() { APT_CONFIG=$tools/apt/apt.conf "$@"; }
 
@@ -228,7 +228,7 @@ ensure_tools() {
             pypi | upstreams) ensure_python_tools || note "no Python clients: the package index cannot be reached" ;;
             oci) programs=(skopeo umoci oras crane docker-registry) ;;
             generic) programs=(wget) ;;
-            attacks) programs=(strace nginx) ;;
+            attacks) programs=(strace nginx haproxy) ;;
             s3) ensure_s3_servers || note "no object stores: the package index cannot be reached"; programs=(skopeo umoci) ;;
             debian) programs=(dput apt-ftparchive nginx) ;;
             # A client tries again after the server was killed.

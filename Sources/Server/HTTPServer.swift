@@ -190,7 +190,9 @@ public final class HTTPServer: Sendable {
             streamDelegate: end.delegate(beside: manager, on: channel.eventLoop)
         ) { stream in
             stream.eventLoop.makeCompletedFuture {
-                try stream.pipeline.syncOperations.addHandlers([HTTP2FramePayloadToHTTP1ServerCodec(), Conversation(shared, over: .stream)])
+                try stream.pipeline.syncOperations.addHandlers([
+                    StreamHost(), HTTP2FramePayloadToHTTP1ServerCodec(), Conversation(shared, over: .stream),
+                ])
             }
         }
         try channel.pipeline.syncOperations.addHandlers([end, handler, manager])

@@ -51,6 +51,12 @@ struct Frame: Equatable {
         [method.rawValue, 0x87, 0x04, UInt8(path.utf8.count)] + Array(path.utf8) + [0x01, 0x01, UInt8(ascii: "x")]
     }
     enum Method: UInt8 { case get = 0x82, post }
+
+    /// A GET with these fields after it, in this order, written out (section 6.2.2); the names of pseudo-fields begin with a colon.
+    static func fields(get path: String, _ more: [(name: String, value: String)]) -> [UInt8] {
+        func text(_ text: String) -> [UInt8] { [UInt8(text.utf8.count)] + Array(text.utf8) }
+        return [Method.get.rawValue, 0x87, 0x04] + text(path) + more.flatMap { [0x00] + text($0.name) + text($0.value) }
+    }
 }
 
 extension TLSTests {

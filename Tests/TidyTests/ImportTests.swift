@@ -23,7 +23,7 @@ import Testing
         ("Access/Audit", ["Access", "OrderedStore", "Parsing", "Crypto"]),
         ("Access/Access", ["CArgon2", "Catalog", "Parsing", "Crypto"]),
         ("Registry", ["FrontendKit", "Parsing", "Access", "Catalog", "BlobStore", "Outbound", "HTTPTypes"]),
-        ("Server", ["FrontendKit", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "HTTPTypes", "Crypto"]),
+        ("Server", ["FrontendKit", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOHPACK", "NIOSSL", "HTTPTypes", "Crypto"]),
         ("AdminAPI", ["FrontendKit", "Parsing", "Access", "Audit", "Catalog", "BlobStore", "Registry", "HTTPTypes"]),
         // A format reaches the contract and the readers, nothing else: no socket, no catalog, no key, no other format.
         ("Frontends", ["FrontendKit", "Parsing", "HTTPTypes"]),

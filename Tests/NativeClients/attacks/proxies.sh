@@ -35,7 +35,7 @@ CONF
     site=http://127.0.0.1:$front
 
     check "behind nginx a request with another inside, in any framing, is one request, and each client gets its own answer" \
-        python3 "$here/framing.py" "$front" "$server_log" nginx/access.log
+        python3 "$here/framing.py" "$server_log" nginx/access.log nginx "$front"
     check "what is public comes from the shared cache" all status 200 "$site/general/open/a/public.txt" -- \
         status 200 "$site/general/open/a/public.txt" -- header_is X-Cache HIT -- body_is_file public.txt
     # for_one PATH: read by who may, more than once; then by nobody in particular, who must not get it.
@@ -64,5 +64,71 @@ CONF
     html() { accepts text/html '^text/html'; }
     check "a page that has two forms is kept in both" all html -- accepts application/vnd.pypi.simple.v1+json 'json' -- html
     stop "$granary_pid"
+    unset port data server_log
+fi
+
+# Behind haproxy, which speaks HTTP/1 and HTTP/2 on both sides, and with the option that makes it pass on what it would refuse.
+if needs haproxy "behind haproxy no request becomes two"; then
+    data=$scratch/haproxied-data server_log=$scratch/haproxied.log
+    make_certificate certificate
+    printf 'for everybody' >public.txt
+    # Of two servers on the same terms: one in clear text, one that haproxy speaks HTTP/2 to.
+    serve_open() {
+        SERVER_BINARY=$server start_granary "$@"
+        make_repository open generic '"is_public":true'
+        set_up status 201 "${admin[@]}" -T public.txt "$url/general/open/a/public.txt"
+    }
+    serve_open
+    plain=$port plain_log=$server_log plain_pid=$granary_pid
+    unset port
+    data=$scratch/haproxied-tls-data server_log=$scratch/haproxied-tls.log
+    # Set up in clear text, then started again with a certificate, at the same port.
+    serve_open
+    stop "$granary_pid"
+    ADMIN_PASSWORD=$password start "$server_log" "$server" serve --data "$data" --listen "127.0.0.1:$port" \
+        --set tls_certificate="$scratch/certificate/server.pem" --set tls_key="$scratch/certificate/server.key"
+    granary_pid=$started_pid
+    set_up wait_until 60 curl -sf --cacert certificate/ca.pem "https://localhost:$port/readyz"
+    mkdir -p haproxy
+    declare -A fronts=()
+    for each in strict lenient over-h2 h2 h2-over-h2; do fronts[$each]=$(free_port); done
+    cat >haproxy/haproxy.cfg <<CONF
+global
+    nbthread 1
+    log stdout format raw local0
+defaults
+    mode http
+    log global
+    # What it took for a request; the path is captured, since that of HTTP/2 is logged as a URL.
+    log-format "%ft %HM %[capture.req.hdr(0)] %HV"
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+    # Whoever comes next gets the connection that the one before left.
+    http-reuse always
+    retries 3
+    retry-on conn-failure empty-response
+$(front() { printf 'frontend %s\n    bind 127.0.0.1:%s %s\n    http-request capture path len 200\n    %s\n    default_backend %s\n' "$@"; }
+    front strict "${fronts[strict]}" '' '' clear
+    front lenient "${fronts[lenient]}" '' 'option accept-invalid-http-request' clear
+    front over-h2 "${fronts[over-h2]}" '' 'option accept-invalid-http-request' tls
+    front h2 "${fronts[h2]}" 'proto h2' 'option accept-invalid-http-request' clear
+    front h2-over-h2 "${fronts[h2-over-h2]}" 'proto h2' 'option accept-invalid-http-request' tls)
+backend clear
+    server granary 127.0.0.1:$plain
+backend tls
+    server granary 127.0.0.1:$port ssl verify required ca-file $scratch/certificate/ca.pem verifyhost localhost alpn h2
+CONF
+    start haproxy/log haproxy -db -f haproxy/haproxy.cfg
+    for each in "${!fronts[@]}"; do set_up wait_for_port "${fronts[$each]}"; done
+    framed() { python3 "$here/framing.py" "$1" haproxy/log "$2" "${fronts[$3]}" "${@:4}"; }
+    check "behind haproxy a request with another inside, in any framing, is one request, and each client gets its own answer" \
+        framed "$plain_log" strict strict
+    check "... where it is told to pass on what is malformed" framed "$plain_log" lenient lenient
+    check "... where it speaks HTTP/2 to the server" framed "$server_log" over-h2 over-h2
+    check "... where it is spoken to in HTTP/2" framed "$plain_log" h2 lenient "${fronts[h2]}"
+    check "... where all speak HTTP/2" framed "$server_log" h2-over-h2 over-h2 "${fronts[h2-over-h2]}"
+    stop "$granary_pid"
+    stop "$plain_pid"
     unset port data server_log
 fi
