@@ -183,10 +183,11 @@ extension Registry {
 
     /// nil when there is none, or when it belongs to another format: both look the same to a caller.
     private func repository(_ key: RepositoryKey?, servedBy frontend: any Frontend) async throws(RegistryError) -> Repository? {
-        guard let key, let repository = try await catalog.repository(key), frontend.format.answers(to: repository.format) else {
-            return nil
-        }
-        return repository
+        guard let key else { return nil }
+        let repository = try await catalog.repository(key)
+        // Asked of what is not there, too: the time that it takes would tell.
+        let isServed = frontend.format.answers(to: repository?.format ?? frontend.format.name)
+        return isServed ? repository : nil
     }
 
     /// What a failure anywhere on the road may name.

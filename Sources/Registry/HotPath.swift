@@ -18,20 +18,19 @@ extension Registry {
         else { return nil }
         let givesTokens = mount.frontend.format.givesTokens
         do throws(RegistryError) {
-            guard let (caller, standing) = try access.authenticateAtOnce(.from(head, authorizationOnly: givesTokens)),
-                case .found(let named) = hot.cachedRepository(key)
-            else {
-                return nil
-            }
+            guard let (caller, standing) = try access.authenticateAtOnce(.from(head, authorizationOnly: givesTokens)) else { return nil }
+            // What is not there is asked about as what may not be seen is: the time that it takes would tell.
+            let named = hot.repository(key)?.id ?? RepositoryID(high: 0, low: 0)
             if !givesTokens { try access.refuseRegistryToken(caller) }
             // Every mark comes before what it marks is read; only the repository has to be read once to know which.
-            let mark = hot.stamps.mark(.repository(named.id))
-            guard case .found(let repository) = hot.cachedRepository(key), repository.id == named.id,
-                mount.frontend.format.answers(to: repository.format)
-            else { return nil }
+            let mark = hot.stamps.mark(.repository(named))
+            let repository = hot.repository(key)
+            guard mount.frontend.format.answers(to: repository?.format ?? mount.frontend.format.name) else { return nil }
             // A name is only worth its making where somebody is bound to names.
             let subject = caller.isBoundToNames ? Subject(name: mount.frontend.tokenName(of: match)) : .whole
-            guard let authorized = access.authorizeAtOnce(caller, route.needs, on: repository, about: subject), !authorized.isLimited else {
+            guard let authorized = access.authorizeAtOnce(caller, route.needs, on: repository, about: subject), !authorized.isLimited,
+                authorized.repository.id == named
+            else {
                 return nil
             }
             let road = HotRoad(hot: hot, authorized: authorized, standing: standing, repositoryMark: mark)
@@ -112,5 +111,12 @@ private struct HotRoad {
         } given: {
             given()
         }
+    }
+}
+
+extension HotCatalog {
+    fileprivate func repository(_ key: RepositoryKey) -> Repository? {
+        guard case .found(let repository) = cachedRepository(key) else { return nil }
+        return repository
     }
 }

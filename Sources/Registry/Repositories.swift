@@ -135,7 +135,8 @@ extension Registry {
     /// A repository the caller may know of, whether or not its content is open to them (a token for management).
     public func listed(_ key: RepositoryKey, by caller: Caller) async throws(RegistryError) -> Repository {
         let repository = try await catalog.repository(key)
-        if let repository, access.mayList(caller, repository) { return repository }
+        let isListed = access.mayList(caller, repository)
+        if isListed, let repository { return repository }
         return try access.authorize(caller, .read, on: repository).repository
     }
 

@@ -51,7 +51,7 @@ extension Access {
     }
 
     /// The same as a question that nobody keeps: whoever is refused asks `authorize`, to be told why.
-    public func authorizeAtOnce(_ caller: Caller, _ permission: Core.Permission, on repository: Repository, about subject: Subject) -> Authorized? {
+    public func authorizeAtOnce(_ caller: Caller, _ permission: Core.Permission, on repository: Repository?, about subject: Subject) -> Authorized? {
         guard !keepsReads else { return nil }
         return try? decide(caller, permission, on: repository, about: subject, scope: nil)
     }
@@ -60,14 +60,17 @@ extension Access {
         _ caller: Caller, _ permission: Core.Permission, on repository: Repository?, about subject: Subject, scope: TokenScope?
     ) throws(RegistryError) -> Authorized {
         let scope = scope ?? .needed(for: permission)
-        if let repository, case .some(let names) = reach(of: caller, permission, on: repository, about: subject, scope: scope) {
+        // Both questions are asked of what is not there, too: the time that they take would tell.
+        let reached = reach(of: caller, permission, on: repository ?? Access.nowhere, about: subject, scope: scope)
+        if let repository, case .some(let names) = reached {
             guard !caller.mustChangePassword else { throw Access.passwordMustChange }
             return Authorized(repository: repository, permission: permission, caller: caller, subject: subject, names: names)
         }
         if caller.isAnonymous {
             throw RegistryError(.unauthenticated, subject: .request, reason: "this needs credentials: log in, or send a token")
         }
-        guard let repository, isVisible(repository, to: caller) else {
+        let isSeen = isVisible(repository ?? Access.nowhere, to: caller)
+        guard let repository, isSeen else {
             throw RegistryError(.notFound, subject: .request, reason: "there is no such repository, or you may not see it")
         }
         throw RegistryError(
@@ -119,8 +122,12 @@ extension Access {
         try authorize(caller, .read, on: repository, about: .unknown)
     }
 
-    /// Whether listings name it. A token may list repositories whose bytes it does not cover.
-    public func mayList(_ caller: Caller, _ repository: Repository) -> Bool { !caller.mustChangePassword && isVisible(repository, to: caller) }
+    /// Whether listings name it; nil, what is not there, takes as long as what they do not name. A token may list repositories whose bytes it does
+    /// not cover.
+    public func mayList(_ caller: Caller, _ repository: Repository?) -> Bool {
+        let isSeen = isVisible(repository ?? Access.nowhere, to: caller)
+        return !caller.mustChangePassword && isSeen && repository != nil
+    }
 
     /// What the caller may do here, all limits counted.
     public func permissions(of caller: Caller, on repository: Repository, about subject: Subject = .whole) -> Set<Core.Permission> {
@@ -183,6 +190,12 @@ extension Access {
             throw RegistryError(.forbidden, subject: .request, reason: "the token lacks the scope \(scope.rawValue)")
         }
     }
+
+    /// Asked about in the place of a repository that is not there. Whatever is found of it, nothing is given.
+    private static let nowhere: Repository = {
+        guard let key = RepositoryKey("nowhere") else { preconditionFailure("a key") }
+        return Repository(id: RepositoryID(high: 0, low: 0), key: key, name: "", format: "", kind: .local, created: Timestamp(milliseconds: 0))
+    }()
 
     private static var passwordMustChange: RegistryError {
         RegistryError(.forbidden, subject: .request, reason: "the password must be changed first")

@@ -57,6 +57,7 @@ extension BlobStore {
     /// - Returns: nil when the blob is not where it was.
     private func verifiedContent(of id: BlobID, at location: BlobLocation, isKept: Bool) async throws(RegistryError) -> BlobContent? {
         if location.length <= BlobStore.readInMemoryBytesMax {
+            if openFiles.cached(name(of: id, at: location)) != nil, let content = try readWhole(id, at: location, isWaiting: false) { return content }
             let content = try await pool.run { [self] () throws(RegistryError) in try readWhole(id, at: location, isWaiting: true) }
             guard let content else { preconditionFailure("a read that may wait gives the blob") }
             return content

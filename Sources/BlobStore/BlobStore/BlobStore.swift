@@ -216,13 +216,13 @@ public final class BlobStore: Sendable {
         guard let id = arrival.digests.first.flatMap({ BlobID($0) }) else { preconditionFailure("SHA-256 is the first digest") }
         await leases.claim(id)
         defer { leases.unclaim(id) }
-        if let placement = leases.join(id) { return try await secured(placement, arrival.digests, arrival.session, isHereAlone) }
+        if let placement = leases.join(id) { return try await found(placement, arrival, isHereAlone) }
         var (isDamaged, isAway) = (false, false)
         do throws(RegistryError) {
             isAway = try await self.isAway(id, length: arrival.size)
             if !isAway, let content = try await content(of: id, isKept: true) {
                 let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
-                return try await secured(placement, arrival.digests, arrival.session, isHereAlone)
+                return try await found(placement, arrival, isHereAlone)
             }
         } catch {
             guard error.code == .corrupt else { throw error }
@@ -237,13 +237,33 @@ public final class BlobStore: Sendable {
 
     /// What is handed out: with a tier that is written through, or a bucket that is shared, when that has the bytes.
     private func secured(
-        _ placement: Placement, _ digests: [Digest], _ session: SessionClaim?, _ isHereAlone: Bool = false
+        _ placement: Placement, _ digests: [Digest], _ session: SessionClaim?, _ isHereAlone: Bool = false, _ inVain: WrittenInVain? = nil
     ) async throws(RegistryError) -> StagedBlob {
         // First, so that the hold ends with it whatever happens.
-        let staged = StagedBlob(placement, digests: digests, session: session, of: self)
+        let staged = StagedBlob(placement, digests: digests, session: session, inVain: inVain, of: self)
         try await tiering?.secure(placement, of: self)
         if !isHereAlone { try await staged.share() }
         return staged
+    }
+
+    /// Bytes that the store has, or that another upload brings, are written and synced all the same: else the time of an upload would tell whether
+    /// anybody has them. What is written is as good as what an upload left that nobody committed.
+    /// - Parameter placement: held.
+    private func found(_ placement: Placement, _ arrival: Arrival, _ isHereAlone: Bool) async throws(RegistryError) -> StagedBlob {
+        // Where nodes share a bucket it is sending them there that takes the time, and known bytes are not sent.
+        guard !isHereAlone, sharing == nil else { return try await secured(placement, arrival.digests, arrival.session, isHereAlone) }
+        let inVain: WrittenInVain
+        do throws(RegistryError) {
+            if case .file(let file, let temporary) = arrival.bytes, arrival.size > Int64(options.copiedBytesMax) {
+                inVain = WrittenInVain(.file(file, temporary), in: self)
+            } else {
+                inVain = WrittenInVain(.record(try await newPlacement(placement.id, arrival, replacing: false)), in: self)
+            }
+        } catch {
+            release(placement)
+            throw error
+        }
+        return try await secured(placement, arrival.digests, arrival.session, false, inVain)
     }
 
     private func newPlacement(_ id: BlobID, _ arrival: Arrival, replacing: Bool) async throws(RegistryError) -> Placement {
@@ -305,7 +325,7 @@ public final class BlobStore: Sendable {
     }
 
     /// Nobody will commit it.
-    private func abandon(_ placement: Placement) {
+    fileprivate func abandon(_ placement: Placement) {
         switch placement.home {
         case .stored: break
         case .segment(let segment, let offset, _):
@@ -321,5 +341,36 @@ public final class BlobStore: Sendable {
                 log.warning("an uncommitted blob's file stays", metadata: ["blob": "\(placement.id)", "error": "\(error)"])
             }
         }
+    }
+}
+
+/// Bytes of a blob that the store has already, written where new ones are written, and given up when this object goes.
+final class WrittenInVain: SyncableFile {
+    enum Place: Sendable {
+        case record(Placement)
+        /// Without a name, or with one that goes with it.
+        case file(OpenFile, TemporaryFile?)
+    }
+
+    private let place: Place
+    private let store: BlobStore
+
+    init(_ place: Place, in store: BlobStore) {
+        self.place = place
+        self.store = store
+    }
+
+    deinit {
+        if case .record(let placement) = place { store.abandon(placement) }
+    }
+
+    /// What a commit brings to disk: the very segment where it is one, which other uploads of the same group share.
+    var file: any SyncableFile {
+        guard case .record(let placement) = place, let segment = placement.file else { return self }
+        return segment
+    }
+
+    func synchronize() throws(RegistryError) {
+        if case .file(let file, _) = place { try Disk.synchronize(file) }
     }
 }

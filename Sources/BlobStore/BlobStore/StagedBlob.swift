@@ -78,15 +78,18 @@ final class StagedBlob: StagedBytes {
     let digests: [Digest]
     let placement: Placement
     private let session: SessionClaim?
+    /// Where the store had the bytes: those that came, which a commit waits for as if it did not.
+    private let inVain: WrittenInVain?
     private let store: BlobStore
     /// Its place in the bucket, where the store shares one.
     private let secured = Mutex<Secured?>(nil)
 
     /// Takes over one hold of the placement.
-    init(_ placement: Placement, digests: [Digest], session: SessionClaim?, of store: BlobStore) {
+    init(_ placement: Placement, digests: [Digest], session: SessionClaim?, inVain: WrittenInVain? = nil, of store: BlobStore) {
         self.placement = placement
         self.digests = digests
         self.session = session
+        self.inVain = inVain
         self.store = store
     }
 
@@ -101,7 +104,10 @@ final class StagedBlob: StagedBytes {
     }
 
     /// As the index of this node's files wants them, wherever else the bytes are.
-    var unsyncedHere: [any SyncableFile] { placement.isCommitted ? [] : placement.file.map { [$0] } ?? [] }
+    var unsyncedHere: [any SyncableFile] {
+        let own = placement.isCommitted ? nil : placement.file
+        return [own, inVain?.file].compactMap { $0 }
+    }
     var locationHere: BlobLocation? { placement.isCommitted ? nil : placement.location }
 
     func didCommit() {
