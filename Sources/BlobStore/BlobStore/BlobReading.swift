@@ -73,6 +73,10 @@ extension BlobStore {
             }
         }
         if !location.isWhole { return try await chunkedContent(of: id, at: location) }
+        // Without a hop, as with a new blob: what is named again was written, or read, not long ago.
+        if isKept, !options.isStrict, openFiles.cached(name(of: id, at: location)) != nil {
+            return BlobContent(.extents([try opened(id, at: location).extent]))
+        }
         return try await pool.run { [self] () throws(RegistryError) in
             let blob = try opened(id, at: location)
             guard options.isStrict else { return BlobContent(.extents([blob.extent])) }

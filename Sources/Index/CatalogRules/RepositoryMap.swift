@@ -13,7 +13,8 @@ package final class RepositoryMap: Sendable {
     package init() {}
 
     package func find(_ key: RepositoryKey) -> Repository? {
-        state.withLock { state in state.byKey[key].flatMap { state.byID[$0]?.repository } }
+        // What is not there is looked up twice, too: the time that it takes would tell.
+        state.withLock { state in state.byID[state.byKey[key] ?? RepositoryID(high: 0, low: 0)]?.repository }
     }
 
     package func find(_ id: RepositoryID) -> Held? { state.withLock { $0.byID[id] } }
