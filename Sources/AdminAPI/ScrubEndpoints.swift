@@ -14,9 +14,9 @@ enum ScrubEndpoints {
             try await scrub(of: call.registry).pass()
             return try await status(call.registry)
         },
-        // The same of what the tier has; requests to a bucket cost money.
+        // The same of what the tier has, or the bucket that nodes share; requests to a bucket cost money.
         .json(.post, "/api/v1/admin/scrub/tier", "run_tier_scrub", "admin", .admin) { (call, _: Nothing) throws(RegistryError) -> ScrubStatus in
-            try await scrub(of: call.registry).readTier()
+            if let bucket = call.registry.bucketScrub { try await bucket.read() } else { try await scrub(of: call.registry).readTier() }
             return try await status(call.registry)
         },
     ]
@@ -37,7 +37,17 @@ enum ScrubEndpoints {
         }
         return ScrubStatus(
             is_running: scrub.isRunning, oldest_unverified_at: scrub.oldest.description, blobs: scrub.totals.blobs, bytes: scrub.totals.bytes,
-            damaged_found: scrub.totals.damaged, healed: Int64(clamping: scrub.healedBlobs), damaged: damaged, tier: tier(scrub))
+            damaged_found: scrub.totals.damaged, healed: Int64(clamping: scrub.healedBlobs), damaged: damaged,
+            tier: registry.bucketScrub.map(bucket) ?? tier(scrub))
+    }
+
+    /// Of all nodes how old the oldest unread byte is, and what is damaged; of this one what it has done.
+    private static func bucket(_ scrub: BucketScrub) -> TierScrubStatus {
+        let totals = scrub.totals
+        return TierScrubStatus(
+            is_running: scrub.isReading, oldest_unverified_at: scrub.oldest.description, files: totals.objects, bytes: totals.bytes,
+            requests: totals.requests, damaged_found: totals.damaged, healed: totals.healed,
+            damaged: Set(scrub.damaged.map { "\(TierName.object($0.place.object))" }).sorted())
     }
 
     private static func tier(_ scrub: Scrub) -> TierScrubStatus? {
@@ -57,7 +67,7 @@ struct ScrubStatus: Codable, Sendable {
     let blobs, bytes, damaged_found, healed: Int64
     /// Now.
     let damaged: [DamagedBlobStatus]
-    /// Without a tier: nothing.
+    /// Without a tier or a shared bucket: nothing.
     let tier: TierScrubStatus?
 }
 

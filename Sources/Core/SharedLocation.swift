@@ -70,6 +70,8 @@ public protocol SharedLocations: Sendable {
     func locations(using blobs: [BlobID], at time: Timestamp) async throws(RegistryError) -> [BlobID: SharedLocation]
     /// In the order of the blobs, at most `limit`. A row that does not decode has no location.
     func locations(after blob: BlobID?, limit: Int) async throws(RegistryError) -> [SharedRow]
+    /// The objects that rows name, in the order of their names, at most `limit` after one.
+    func objects(after object: EntityID?, limit: Int) async throws(RegistryError) -> [EntityID]
     /// How much of each object is named by rows; an object that none names is left out.
     func life(of objects: [EntityID]) async throws(RegistryError) -> [EntityID: SharedLife]
     /// The rows that name an object, in the order of the blobs, at most `limit` after one.

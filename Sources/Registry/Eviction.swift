@@ -58,8 +58,23 @@ extension Registry {
     /// Removed since the server started.
     public var evicted: Evicted { eviction.total }
 
-    /// Brings what is over its budget below it, drops what is idle, and writes down what was used; every minute until its task is cancelled.
+    /// Writes down what was used here; and, on one node for all, brings what is over its budget below it when it grows, drops what is idle, and
+    /// clears away what fetches of dead nodes left. Until its task is cancelled.
     public func tendCaches() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.flushRecencyOnSchedule() }
+            group.addTask {
+                await self.leases.keeping("caches") {
+                    await withTaskGroup(of: Void.self) { group in
+                        group.addTask { await self.follow(self.evictionFollower) }
+                        group.addTask { await self.tendCachesOnSchedule() }
+                    }
+                }
+            }
+        }
+    }
+
+    private func flushRecencyOnSchedule() async {
         var lastFlush = world.now()
         while !Task.isCancelled {
             do throws(RegistryError) {
@@ -67,7 +82,18 @@ extension Registry {
                     lastFlush = world.now()
                     try await flushRecency()
                 }
-                try await leases.holding("caches") { [self] () async throws(RegistryError) in try await tendCachesOnce() }
+            } catch {
+                log.error("what was used last is written down in a minute", metadata: ["error": "\(error)"])
+            }
+            try? await Task.sleep(for: .seconds(60))
+        }
+    }
+
+    private func tendCachesOnSchedule() async {
+        while !Task.isCancelled {
+            do throws(RegistryError) {
+                try await tendCachesOnce()
+                if catalog.isShared { try await fetches.clear() }
             } catch {
                 log.error("caches are tended again in a minute", metadata: ["error": "\(error)"])
             }

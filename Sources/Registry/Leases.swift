@@ -1,15 +1,14 @@
 public import Catalog
 public import Core
+import Synchronization
 
 /// Work that one node at a time does for all: a lease in the catalog names who has it and until when. Who has it renews it; of a node that is gone
-/// another takes it over once its time is over. Two may be at work for a moment, where a clock is wrong or a node hung: whatever is done under a
-/// lease must be right even then, so leases spare work and keep nothing safe.
+/// another takes it over once its time is over. Work that is under way on this node is not begun on it a second time. Two nodes may be at work for a
+/// moment, where a clock is wrong or a node hung: whatever is done under a lease must be right even then, so leases spare work and keep nothing safe.
 ///
 /// `Record(.lease, id: <name>)`: format number (1 byte), holder's run (16), its number (2), end in milliseconds since 1970 (8).
 public final class Leases: Sendable {
     private static let formatNumber: UInt8 = 1
-    static let seconds: Int64 = 60
-
     private struct Held {
         let name: String
         var revision: Revision
@@ -19,11 +18,16 @@ public final class Leases: Sendable {
     private let node: UInt16
     /// Of this process: after a restart it is another's.
     private let run: EntityID
+    /// How long a lease is good without being renewed.
+    private let seconds: Int64
     private let world: World
+    /// What this process is at.
+    private let underWay = Mutex<Set<String>>([])
 
-    public init(catalog: any Catalog, node: UInt16, world: World) {
+    public init(catalog: any Catalog, node: UInt16, seconds: Int64 = 60, world: World) {
         self.catalog = catalog
         self.node = node
+        self.seconds = seconds
         self.world = world
         run = world.newID()
     }
@@ -33,17 +37,22 @@ public final class Leases: Sendable {
         while !Task.isCancelled {
             // What a database that is away refuses, it gives later.
             _ = try? await holding(name) { () async throws(RegistryError) in await work() }
-            try? await Task.sleep(for: .seconds(Leases.seconds / 4))
+            try? await Task.sleep(for: pause)
         }
     }
 
+    /// Between two renewals: two of them may fail.
+    private var pause: Duration { .milliseconds(seconds * 1000 / 3) }
+
     /// Does the work if no other node has the lease, and gives it back after. The work is cancelled when the lease is lost on the way.
-    /// - Returns: nil when another has it.
+    /// - Returns: nil when another has it, or this one is at it already.
     @discardableResult
     public func holding<R: Sendable>(
         _ name: String, _ work: @escaping @Sendable () async throws(RegistryError) -> R
     ) async throws(RegistryError) -> R? {
         guard catalog.isShared else { return try await work() }
+        guard underWay.withLock({ $0.insert(name).inserted }) else { return nil }
+        defer { underWay.withLock { _ = $0.remove(name) } }
         guard let held = try await take(name) else { return nil }
         let (result, last) = await withTaskGroup(of: Step<R>.self, returning: (Result<R, RegistryError>, Held).self) { group in
             group.addTask {
@@ -90,16 +99,18 @@ public final class Leases: Sendable {
         }
     }
 
-    private func put(_ held: Held, until end: Timestamp? = nil) async throws(RegistryError) -> Held {
+    /// - Parameter isRenewal: nobody waits for it.
+    private func put(_ held: Held, until end: Timestamp? = nil, isRenewal: Bool = false) async throws(RegistryError) -> Held {
         var writer = BinaryWriter()
         writer.write(Leases.formatNumber)
         writer.write(run)
         writer.write(raw: [UInt8(truncatingIfNeeded: node >> 8), UInt8(truncatingIfNeeded: node)])
         let now = world.now()
-        writer.write(end ?? now.adding(seconds: Leases.seconds))
+        writer.write(end ?? now.adding(seconds: seconds))
         let record = Record(kind: .lease, id: held.name, value: writer.bytes)
         let change = Change(
-            actor: .system, at: now, requestID: "lease \(held.name)", parts: [.putRecord(record, ifRevision: held.revision)])
+            actor: .system, at: now, requestID: "lease \(held.name)", parts: [.putRecord(record, ifRevision: held.revision)],
+            isPatient: isRenewal)
         return Held(name: held.name, revision: try await catalog.apply(change))
     }
 
@@ -108,14 +119,14 @@ public final class Leases: Sendable {
         var held = held
         var failures = 0
         while true {
-            do { try await Task.sleep(for: .seconds(Leases.seconds / 4)) } catch { return .kept(held) }
+            do { try await Task.sleep(for: pause) } catch { return .kept(held) }
             do throws(RegistryError) {
-                held = try await put(held)
+                held = try await put(held, isRenewal: true)
                 failures = 0
             } catch {
                 failures += 1
                 // A database that is away for a moment takes nothing from us; one that is away for longer than the lease does.
-                if error.code == .conflict || failures > 3 { return .kept(held) }
+                if error.code == .conflict || failures > 2 { return .kept(held) }
             }
         }
     }

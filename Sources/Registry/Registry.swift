@@ -53,6 +53,10 @@ public final class Registry: Sendable {
         public var setupCIDRs = ["127.0.0.0/8", "::1"].compactMap { CIDR($0) }
         /// The nodes that share the catalog; nil for one alone.
         public var nodes: Nodes?
+        /// How nodes that share a catalog take turns at fetching from upstreams.
+        public var fetchTurns = FetchTurnOptions()
+        /// How long work that one node does for all stays its own without a sign of it.
+        public var leaseSeconds: Int64 = 60
         /// How long requests waited to know of the changes of other nodes.
         public var freshnessSeconds: Histogram?
         /// The keys behind it, for who rotates them.
@@ -76,6 +80,7 @@ public final class Registry: Sendable {
     let sealer: Sealer
     let indexFetches = SingleFlight<String, LearnedPage>()
     let fileFlights = FileFlights()
+    let fetches: FetchTurns
     let tokenFetches = SingleFlight<UpstreamTokens.Key, String?>()
     let upstreamTokens = UpstreamTokens()
     let absences = Absences()
@@ -93,6 +98,8 @@ public final class Registry: Sendable {
     public let archives: ArchiveKeeper
     /// What reads stored bytes in the background; nil where nothing does.
     public let scrub: Scrub?
+    /// What reads the bucket that nodes share; nil where there is none.
+    public let bucketScrub: BucketScrub?
     public let storageSurvey: StorageSurvey
 
     public init(
@@ -116,7 +123,9 @@ public final class Registry: Sendable {
             workers: workers, world: world, log: log)
         learnedFacts = LearnedFactsCache(bytesMax: options.learnedFactsCacheBytes)
         recency = Recency(catalog: catalog)
-        leases = Leases(catalog: catalog, node: options.nodes?.number ?? 0, world: world)
+        let leases = Leases(catalog: catalog, node: options.nodes?.number ?? 0, seconds: options.leaseSeconds, world: world)
+        self.leases = leases
+        fetches = FetchTurns(catalog: catalog, options: options.fetchTurns, world: world, log: log)
         newest =
             catalog.isShared
             ? CatchUp(catalog: catalog, access: access, waits: options.freshnessSeconds, world: world) { [views, upstreamTokens] touched in
@@ -127,6 +136,10 @@ public final class Registry: Sendable {
             } : nil
         downloads = DownloadCounter(catalog: catalog, world: world)
         scrub = options.scrub
+        let scrubbed = blobs.isShared ? options.scrub : nil
+        bucketScrub = scrubbed.map {
+            BucketScrub(catalog: catalog, blobs: blobs, leases: leases, options: $0.options, world: world, log: log)
+        }
         sweeper = Sweeper(catalog: catalog, blobs: blobs, options: options.sweep, world: world, log: log)
         storageSurvey = StorageSurvey(catalog: catalog, blobs: blobs, world: world)
         archives = ArchiveKeeper(blobs: blobs, options: options.archives)

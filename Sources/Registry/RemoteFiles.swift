@@ -85,7 +85,23 @@ extension Registry {
         if view == nil, !isForced, let held, let known, isFresh(known, in: repository) { return held }
         let (wanted, listed) = try await listing(of: path, in: view, refresh: refresh, session)
         if let held, !wanted.expected.isEmpty, wanted.expected.allSatisfy({ held.digest($0.algorithm) == $0 }) { return held }
-        return try await fetch(path, wanted, listed, freshness, holding: held, known, in: session, arrivingIn: flight)
+        return try await fetches.once("\(repository.id) file \(path)", subject: .path(path.text)) { () async throws(RegistryError) -> Asset? in
+            try await self.arrived(path, wanted, freshness, since: known, in: repository)
+        } fetch: { (parts) async throws(RegistryError) -> Asset in
+            try await self.fetch(path, wanted, listed, freshness, holding: held, known, along: parts, in: session, arrivingIn: flight)
+        }
+    }
+
+    /// The file as another node has fetched or confirmed it meanwhile.
+    private func arrived(
+        _ path: AssetPath, _ wanted: UpstreamRequest, _ freshness: FileRoute.Freshness, since known: LearnedPage?, in repository: Repository
+    ) async throws(RegistryError) -> Asset? {
+        guard let asset = try await catalog.asset(at: path, in: repository.id) else { return nil }
+        guard wanted.expected.isEmpty else { return wanted.expected.allSatisfy { asset.digest($0.algorithm) == $0 } ? asset : nil }
+        // It was not there before.
+        if freshness == .immutable { return asset }
+        let page = try await catalog.learned(Registry.validatorName(of: path), in: repository.id)
+        return page.flatMap { $0.fetched == known?.fetched ? nil : asset }
     }
 
     /// The row that keeps a pointer's validator: a page without facts, under a name that no view has.
@@ -151,7 +167,7 @@ extension Registry {
 
     private func fetch(
         _ path: AssetPath, _ wanted: UpstreamRequest, _ listed: ListedFile?, _ freshness: FileRoute.Freshness, holding held: Asset?,
-        _ known: LearnedPage?, in session: RepositorySession, arrivingIn flight: FileFlight
+        _ known: LearnedPage?, along ending: [Change.Part], in session: RepositorySession, arrivingIn flight: FileFlight
     ) async throws(RegistryError) -> Asset {
         let repository = session.authorized.repository
         if let size = wanted.expectedSize { try await refuseOverQuota(size, in: repository) }
@@ -159,7 +175,7 @@ extension Registry {
         if held != nil, let known { request.revalidate(etag: known.etag, lastModified: known.lastModified) }
         let answer = try await ask(request, orElse: wanted.fallback, for: repository)
         let now = world.now()
-        var parts: [Change.Part] = []
+        var parts = ending
         if freshness == .pointer {
             parts.append(
                 .learned(

@@ -62,6 +62,20 @@ extension Registry {
             return try await learnedPage(for: source, in: session, refresh: refresh)
         }
         if let copy = wanted.copy { return try await learn(view, from: copy, wanted, knowing: known, in: session, refresh: refresh) }
+        let name = "\(repository.id) view \(view.identity)"
+        return try await fetches.once(name, subject: .repository(repository.key.text)) { () async throws(RegistryError) -> LearnedPage? in
+            let page = try await self.catalog.learned(view.identity, in: repository.id)
+            return page.flatMap { $0.fetched == known?.fetched ? nil : $0 }
+        } fetch: { (parts) async throws(RegistryError) -> LearnedPage in
+            try await self.learn(view, wanted, knowing: known, along: parts, in: session)
+        }
+    }
+
+    /// Asks the upstream.
+    private func learn(
+        _ view: View, _ wanted: UpstreamRequest, knowing known: LearnedPage?, along parts: [Change.Part], in session: RepositorySession
+    ) async throws(RegistryError) -> LearnedPage {
+        let repository = session.authorized.repository
         var request = try fetchRequest(wanted, to: repository, bodyBytesMax: Int64(options.learnedDocumentBytesMax))
         if let known, !known.absent { request.revalidate(etag: known.etag, lastModified: known.lastModified) }
         let answer = try await ask(request, orElse: wanted.fallback, for: repository)
@@ -84,7 +98,7 @@ extension Registry {
             page.freshUntil = now.adding(seconds: options.absenceSeconds)
         default: throw unexpected(answer.status, from: repository)
         }
-        return try await keep(page, staged: staged, in: session)
+        return try await keep(page, staged: staged, along: parts, in: session)
     }
 
     /// A list in several documents, linked by `rel="next"` (RFC 8288), is learned as one. Its first page's validator stands for all.
@@ -190,10 +204,12 @@ extension Registry {
                 freshUntil: now), staged: staged, in: session)
     }
 
-    private func keep(_ page: LearnedPage, staged: [any StagedBytes], in session: RepositorySession) async throws(RegistryError) -> LearnedPage {
+    private func keep(
+        _ page: LearnedPage, staged: [any StagedBytes], along parts: [Change.Part] = [], in session: RepositorySession
+    ) async throws(RegistryError) -> LearnedPage {
         var page = page
         page.revision = try await catalog.apply(
-            Change(actor: .system, at: world.now(), requestID: session.requestID, parts: [.learned(page)]), staged: staged)
+            Change(actor: .system, at: world.now(), requestID: session.requestID, parts: [.learned(page)] + parts), staged: staged)
         return try await catalog.learned(page.view, in: page.repository) ?? page
     }
 

@@ -8,13 +8,13 @@ extension Registry {
     private static let conflictPause = 60
 
     /// Sweeps what names decide about: this node's store, or the bucket and the rows that nodes share.
-    /// - Throws: `conflict` while another sweep is running, here or on another node.
+    /// - Throws: `conflict` while another such sweep is running, here or on another node.
     public func sweep(_ options: SweepOptions) async throws(RegistryError) -> SweepReport {
         guard blobs.isShared else { return try await sweeper.sweep(options) }
         let report = try await leases.holding("sweep") { [sweeper] () async throws(RegistryError) in try await sweeper.sweepShared(options) }
         guard let report else {
             throw RegistryError(
-                .conflict, subject: .store, reason: "another node is sweeping what all of them share", retryAfterSeconds: Registry.conflictPause)
+                .conflict, subject: .store, reason: "what all nodes share is being swept already", retryAfterSeconds: Registry.conflictPause)
         }
         return report
     }

@@ -37,6 +37,8 @@ public final class Sweeper: Sendable {
         var holds = 0
         var totals = SweepTally()
         var runs: UInt64 = 0
+        /// Of those: over what nodes share.
+        var sharedRuns: UInt64 = 0
         var last: SweepReport?
     }
 
@@ -66,6 +68,7 @@ public final class Sweeper: Sendable {
 
     /// Everything swept since the start, dry runs left out.
     public var totals: (tally: SweepTally, runs: UInt64) { state.withLock { ($0.totals, $0.runs) } }
+    public var sharedRuns: UInt64 { state.withLock { $0.sharedRuns } }
     public var isRunning: Bool { state.withLock { $0.isRunning } }
     public var last: SweepReport? { state.withLock { $0.last } }
 
@@ -90,7 +93,9 @@ public final class Sweeper: Sendable {
     /// One round over what nodes share: the rows of the database, the objects of the bucket. Whoever calls it has the lease for it.
     /// - Throws: as `sweep`.
     public func sweepShared(_ options: SweepOptions) async throws(RegistryError) -> SweepReport {
-        try await run(options) { run, tally async throws(RegistryError) in try await run.performShared(&tally) }
+        let report = try await run(options) { run, tally async throws(RegistryError) in try await run.performShared(&tally) }
+        state.withLock { $0.sharedRuns += 1 }
+        return report
     }
 
     private func run(

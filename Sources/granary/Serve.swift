@@ -87,6 +87,7 @@ enum Running {
         registry.sweeper.publish(metrics)
         registry.publishChunks(metrics)
         registry.scrub?.publish(metrics, world: world)
+        registry.bucketScrub?.publish(metrics, world: world)
         audit.publish(metrics)
         Tier.publish(metrics, blobs)
         publish(metrics, evictionsOf: registry)
@@ -102,18 +103,17 @@ enum Running {
         log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
         await run(
             server, registry, audit, metrics, counters,
-            followers: [registry.viewFollower, registry.indexFollower, registry.downloads, registry.evictionFollower],
             log: log)
     }
 
     /// Until a signal asks for the end: requests under way are finished first, the stores closed after.
     private static func run(
-        _ server: HTTPServer, _ registry: Registry, _ audit: AuditTrail, _ metrics: Metrics, _ counters: StorageCounters,
-        followers: [any Follower], log: Logger
+        _ server: HTTPServer, _ registry: Registry, _ audit: AuditTrail, _ metrics: Metrics, _ counters: StorageCounters, log: Logger
     ) async {
         await withTaskGroup(of: Void.self) { group in
-            for follower in followers { group.addTask { await registry.follow(follower) } }
-            group.addTask { await registry.leases.keeping("counters") { await registry.follow(counters) } }
+            // What this node remembers; then what is written down for all.
+            for follower in [registry.viewFollower, registry.indexFollower] { group.addTask { await registry.follow(follower) } }
+            group.addTask { await registry.leases.keeping("counters") { await follow([counters, registry.downloads], registry) } }
             group.addTask { await registry.leases.keeping("audit") { await audit.trimOnSchedule() } }
             if registry.catalog.isShared { group.addTask { await counters.reload(every: .seconds(10), log) } }
             if let nodes = registry.options.nodes { group.addTask { await nodes.remain(log) } }
@@ -127,6 +127,7 @@ enum Running {
             if registry.blobs.isShared {
                 // The disk is a cache: nothing in it is cut, opened or copied.
                 group.addTask { await registry.blobs.runCache() }
+                group.addTask { await registry.bucketScrub?.runOnSchedule() }
             } else {
                 group.addTask { await registry.chunker.run() }
                 group.addTask { await registry.archives.run() }
@@ -143,6 +144,12 @@ enum Running {
         }
         do throws(RegistryError) { try await registry.flushRecency() } catch {
             log.error("what was used last is forgotten", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private static func follow(_ followers: [any Follower], _ registry: Registry) async {
+        await withTaskGroup(of: Void.self) { group in
+            for follower in followers { group.addTask { await registry.follow(follower) } }
         }
     }
 

@@ -50,6 +50,9 @@ public final class House: Sendable {
         /// Of the node itself: what tells it from the others before it has a number.
         public var identity = World.real.newID()
         public var trashDays: Int64 = 0
+        public var sweep = SweepOptions()
+        public var fetchTurns = FetchTurnOptions()
+        public var leaseSeconds: Int64 = 60
         public var auditReads = false
         /// Instead of real keys.
         public var signing: Signing?
@@ -125,6 +128,9 @@ public final class House: Sendable {
         engine.signing = options.signing ?? keys.signing
         engine.signingKeys = keys
         engine.trashDays = options.trashDays
+        engine.sweep = options.sweep
+        engine.fetchTurns = options.fetchTurns
+        engine.leaseSeconds = options.leaseSeconds
         let backupKeys = BackupKeys(directory: place.file("keys"), signer: try .test())
         engine.backup = options.backup.map { BackupPlace(.directory($0), keys: backupKeys) }
         var scrub = ScrubOptions()

@@ -160,6 +160,8 @@ final class WatchedBucket: SegmentTier {
         var isDown = false
         var puts = 0
         var reads = 0
+        /// After so many it goes away.
+        var readsMax = Int.max
         var bytesRead: Int64 = 0
     }
 
@@ -203,6 +205,9 @@ final class WatchedBucket: SegmentTier {
 
     func read(_ name: TierName, _ range: Range<Int64>) async throws(RegistryError) -> Body {
         try ask()
+        guard state.withLock({ $0.reads < $0.readsMax }) else {
+            throw RegistryError(.upstreamFailed, subject: .store, reason: "the bucket is gone", retryAfterSeconds: 5)
+        }
         state.withLock { state in
             state.reads += 1
             state.bytesRead += Int64(range.count)

@@ -32,6 +32,8 @@ public final class ScriptedServer: Sendable {
         /// So many bytes of `Pattern`, no faster than the client takes them.
         case pattern(Int64)
         case wait(milliseconds: Int)
+        /// What follows waits for it, for some minutes at most.
+        case until(@Sendable () -> Bool)
         /// The connection ends with RST.
         case reset
         /// The connection ends with FIN.
@@ -201,6 +203,7 @@ private final class ScriptedConnection: ChannelInboundHandler {
     private var steps: [ScriptedServer.Step] = []
     private var isWaiting = false
     private var patternIndex: Int64 = 0
+    private var looks = 0
 
     init(
         _ box: ScriptedServer.Box, early: (@Sendable (ScriptedServer.Request) -> ScriptedServer.Answer?)?,
@@ -285,6 +288,15 @@ private final class ScriptedConnection: ChannelInboundHandler {
             case .wait(let milliseconds):
                 isWaiting = true
                 context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(milliseconds))) {
+                    self.isWaiting = false
+                    self.advance(in: context)
+                }
+            case .until(let isTime):
+                guard !isTime(), looks < 60_000 else { continue }
+                looks += 1
+                steps.insert(step, at: 0)
+                isWaiting = true
+                context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(5)) {
                     self.isWaiting = false
                     self.advance(in: context)
                 }

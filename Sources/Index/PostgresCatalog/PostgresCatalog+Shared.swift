@@ -94,6 +94,16 @@ extension PostgresCatalog: SharedLocations {
         }
     }
 
+    public func objects(after object: EntityID?, limit: Int) async throws(RegistryError) -> [EntityID] {
+        let question = "SELECT DISTINCT object FROM blob_locations WHERE object > $1 ORDER BY object LIMIT $2"
+        let start = object ?? EntityID(high: 0, low: 0)
+        return try await pool.read { connection throws(RegistryError) in
+            var objects: [EntityID] = []
+            for row in try connection.run([Query(question, [.id(start), .int(Int64(limit))])]).first ?? [] { objects.append(try row.id(0)) }
+            return objects
+        }
+    }
+
     public func life(of objects: [EntityID]) async throws(RegistryError) -> [EntityID: SharedLife] {
         let question = "SELECT object, count(*), sum(length)::bigint FROM blob_locations WHERE object = ANY ($1) GROUP BY object"
         return try await pool.read { connection throws(RegistryError) in

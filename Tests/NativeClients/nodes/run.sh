@@ -23,6 +23,8 @@ for node in 1 2 3; do check "a token is good at node $node" status 200 -H "Autho
 check "revoked at one" status '20[04]' "${admin[@]}" -X DELETE "$(node_url 2)/api/v1/auth/tokens/$token_id"
 for node in 1 2 3; do check "... it is refused at node $node" status 401 -H "Authorization: Bearer $token" "$(node_url $node)/api/v1/repositories"; done
 
+source "$here/shared.sh"
+
 # --- Who may not join ---
 
 # alone FLAGS: a node that is expected to give up at once.
