@@ -1,5 +1,5 @@
 public import BlobStore
-public import Catalog
+import Catalog
 public import Core
 import Logging
 import Synchronization
