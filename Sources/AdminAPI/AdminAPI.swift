@@ -46,7 +46,7 @@ public struct AdminAPI: Sendable {
             + MemberEndpoints.table
             + ArtifactEndpoints.table
             + UploadEndpoints.table + PackageEndpoints.table + SigningEndpoints.table + SystemEndpoints.table + SweepEndpoints.table
-            + ScrubEndpoints.table + BackupEndpoints.table + TrashEndpoints.table + AuditEndpoints.table + LimitEndpoints.table
+            + ScrubEndpoints.table + BackupEndpoints.table + HeldEndpoints.table + TrashEndpoints.table + AuditEndpoints.table + LimitEndpoints.table
     }
 
     /// What `/api/v1/openapi.json` serves.

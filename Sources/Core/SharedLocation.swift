@@ -1,11 +1,13 @@
-/// Where a blob's bytes lie for all nodes that share a bucket: in which object of it, from which byte on. The value of the blob's row in the
-/// database (docs/internals/shared-blobs.md).
+/// Where a blob's bytes lie for all nodes that share a bucket: in which object of it, from which byte on; or on the disk of which node until they
+/// are there. The value of the blob's row in the database (docs/internals/shared-blobs.md).
 public struct SharedLocation: Hashable, Sendable {
     public enum Kind: UInt8, Sendable {
         /// Among other blobs, in a small segment.
         case group = 4
         /// The object is the blob and nothing else: a client can be sent there.
         case whole
+        /// In no object yet: one node alone has it.
+        case held
     }
 
     /// Of the rows that say where something lies in a bucket; those of one node's own files have lower ones.
@@ -14,7 +16,7 @@ public struct SharedLocation: Hashable, Sendable {
     private static let lengthMax: Int64 = 1 << 56
 
     public let kind: Kind
-    /// A UUIDv7: when the object was made is in its name.
+    /// A UUIDv7: when the object was made is in its name. Of a blob that a node holds it names none (`holder`).
     public let object: EntityID
     /// Of the blob's first byte in the object.
     public let offset: Int64
@@ -27,6 +29,14 @@ public struct SharedLocation: Hashable, Sendable {
         self.offset = offset
         self.length = length
     }
+
+    /// On the disk of a node, which brings it into the bucket.
+    public init(heldBy node: UInt16, length: Int64) {
+        self.init(.held, in: EntityID(high: 0, low: UInt64(node)), offset: 0, length: length)
+    }
+
+    /// The node that alone has the bytes; nil when the bucket has them.
+    public var holder: UInt16? { kind == .held ? object.node : nil }
 
     public var range: Range<Int64> { offset..<offset + length }
 
@@ -51,7 +61,7 @@ public struct SharedLocation: Hashable, Sendable {
         object = try reader.readEntityID()
         offset = try reader.readInt64()
         guard reader.remaining == 0, (0...SharedLocation.lengthMax).contains(length), (0...SharedLocation.lengthMax).contains(offset),
-            kind == .group || offset == 0
+            kind == .group || offset == 0, kind != .held || object.high == 0 && (1...UInt64(UInt16.max)).contains(object.low)
         else { throw BinaryReader.damaged }
     }
 }
@@ -76,6 +86,10 @@ public protocol SharedLocations: Sendable {
     func life(of objects: [EntityID]) async throws(RegistryError) -> [EntityID: SharedLife]
     /// The rows that name an object, in the order of the blobs, at most `limit` after one.
     func rows(naming object: EntityID, after blob: BlobID?, limit: Int) async throws(RegistryError) -> [SharedRow]
+    /// How much of each node's disk is named by rows because the bucket does not have it yet.
+    func held() async throws(RegistryError) -> [UInt16: SharedLife]
+    /// The rows that name a node's disk, in the order of the blobs, at most `limit` after one.
+    func rows(heldBy node: UInt16, after blob: BlobID?, limit: Int) async throws(RegistryError) -> [SharedRow]
     /// The rows say the new places, those of them that still said the old ones.
     /// - Returns: of which blobs.
     func move(_ moves: [SharedMove]) async throws(RegistryError) -> Set<BlobID>

@@ -25,8 +25,9 @@ public struct Dispatcher: Responder {
 
     public init(registry: Registry, mounted: [Mounted]) {
         self.registry = registry
+        let own = registry.options.nodes.map { _ in [Mounted(NodeBlobs.prefix, NodeBlobs(registry: registry))] } ?? []
         // Longest prefix first, so that /api/v1 wins over an alias under /api.
-        self.mounted = mounted.sorted { $0.prefix.count > $1.prefix.count }
+        self.mounted = (mounted + own).sorted { $0.prefix.count > $1.prefix.count }
         formats = registry.frontends.flatMap { frontend in
             let routes = registry.routes[frontend.format.name] ?? RouteTable(frontend)
             return frontend.format.mounts.map { Mount(prefix: $0.split(separator: "/").map(String.init), frontend: frontend, routes: routes) }

@@ -81,6 +81,6 @@ private enum Relay {
 }
 
 extension HTTPField.Name {
-    /// Which node passed the request on.
-    fileprivate static let granaryNode = HTTPField.Name("X-Granary-Node") ?? .via
+    /// Which node passed the request on, or asks.
+    static let granaryNode = HTTPField.Name("X-Granary-Node") ?? .via
 }

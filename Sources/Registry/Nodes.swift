@@ -103,9 +103,15 @@ public final class Nodes: Sendable {
 
     /// nil when there is no such node.
     func url(of number: UInt16) async throws(RegistryError) -> String? {
+        guard let url = try await known(number)?.url, !url.isEmpty else { return nil }
+        return url
+    }
+
+    /// Where a node said it is, and when it did so last; nil when there is no such node.
+    public func known(_ number: UInt16) async throws(RegistryError) -> (url: String, seen: Timestamp)? {
         guard let record = try await catalog.record(.node, id: Entry.id(number)) else { return nil }
-        let url = try Entry(record).url
-        return url.isEmpty ? nil : url
+        let entry = try Entry(record)
+        return (entry.url, entry.seen)
     }
 }
 

@@ -110,6 +110,9 @@ extension Configuration {
             guard nodeURL == nil else {
                 throw Configuration.refused("node_url", "only nodes that share a database reach each other: set database_url")
             }
+            guard sharedUploads == "before" else {
+                throw Configuration.refused("shared_uploads", "only nodes that share a database share a bucket: set database_url, or see tier_policy")
+            }
             return
         }
         guard s3Bucket != nil || tierDirectory != nil else {

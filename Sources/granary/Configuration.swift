@@ -81,6 +81,8 @@ struct Configuration: Sendable {
     var keysDirectory: String?
     var nodeURL: String?
     var sharedCacheBytesMax: Int64 = 0
+    var sharedUploads = "before"
+    var sharedUploadsBehindBytesMax: Int64 = 4 << 30
     var tierDirectory: String?
     var tierPolicy = "write-behind"
     var tierDelaySeconds: Int64 = 300

@@ -48,6 +48,7 @@ struct MigrateCatalog: AsyncParsableCommand {
                 tally = try await CatalogMove(from: here, to: there) { blobs async throws(RegistryError) in try await bytes.put(blobs) }
                     .run(to: there.place)
             case .fromPostgres:
+                try await bytes.requireUploaded()
                 tally = try await CatalogMove(from: there, to: here) { blobs async throws(RegistryError) in try await bytes.fetch(blobs) }
                     .run(to: "the data directory \(directories.root)")
             }

@@ -74,6 +74,16 @@ struct MovedBytes {
         return brought
     }
 
+    /// - Throws: `conflict` while nodes have blobs that the bucket does not have yet. Those come with time, as long as the nodes run.
+    func requireUploaded() async throws(RegistryError) {
+        let held = try await database.held()
+        guard !held.isEmpty else { return }
+        let words = held.sorted { $0.key < $1.key }.map { "node \($0.key): \($0.value.blobs) blobs" }.joined(separator: ", ")
+        throw RegistryError(
+            .conflict, subject: .configuration("shared_uploads"),
+            reason: "some blobs are not in the bucket yet (\(words)): let these nodes run on with shared_uploads: before; nothing was moved")
+    }
+
     /// Brings those to the disk that it does not have.
     /// - Returns: those that the bucket does not have, either. Rows are of the disk's own index, and are there already.
     func fetch(_ blobs: [BlobID]) async throws(RegistryError) -> CatalogMove.Brought {

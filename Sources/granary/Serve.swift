@@ -65,7 +65,7 @@ enum Running {
             password: configuration.adminPassword, passwordFile: directories.root + "/admin.password", skip: configuration.skipAdminProvisioning)
         let outbound = try configuration.outboundClient(log)
         defer { outbound.close() }
-        try await Tier.attach(to: blobs, sharing: home.database, configuration, outbound: outbound, log: log)
+        try await Tier.attach(to: blobs, sharing: home, configuration, access: access, outbound: outbound, log: log)
 
         var options = Registry.Options(baseURL: BaseURL(configuration.baseURL))
         options.viewsDirectory = directories.views
@@ -103,12 +103,13 @@ enum Running {
         log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
         await run(
             server, registry, audit, metrics, counters,
-            log: log)
+            gracefulSeconds: configuration.gracefulSeconds, log: log)
     }
 
     /// Until a signal asks for the end: requests under way are finished first, the stores closed after.
     private static func run(
-        _ server: HTTPServer, _ registry: Registry, _ audit: AuditTrail, _ metrics: Metrics, _ counters: StorageCounters, log: Logger
+        _ server: HTTPServer, _ registry: Registry, _ audit: AuditTrail, _ metrics: Metrics, _ counters: StorageCounters, gracefulSeconds: Int64,
+        log: Logger
     ) async {
         await withTaskGroup(of: Void.self) { group in
             // What this node remembers; then what is written down for all.
@@ -128,6 +129,7 @@ enum Running {
                 // The disk is a cache: nothing in it is cut, opened or copied.
                 group.addTask { await registry.blobs.runCache() }
                 group.addTask { await registry.bucketScrub?.runOnSchedule() }
+                group.addTask { await registry.blobs.runUploads() }
             } else {
                 group.addTask { await registry.chunker.run() }
                 group.addTask { await registry.archives.run() }
@@ -139,6 +141,7 @@ enum Running {
             await server.stop()
             group.cancelAll()
         }
+        await registry.blobs.finishUploads(seconds: gracefulSeconds)
         do throws(RegistryError) { try await registry.downloads.flush() } catch {
             log.error("the last seconds' downloads were not counted", metadata: ["error": "\(error)"])
         }

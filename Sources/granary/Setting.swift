@@ -174,6 +174,8 @@ struct Setting: Sendable {
         optional("database_url", ["DATABASE_URL"], secret: true, mayBeBlank: false, at: \.databaseURL),
         optional("keys_directory", at: \.keysDirectory), optional("node_url", at: \.nodeURL),
         number("shared_cache_bytes_max", in: 0...1 << 60, at: \.sharedCacheBytesMax),
+        text("shared_uploads", oneOf: ["before", "behind"], at: \.sharedUploads),
+        number("shared_uploads_behind_bytes_max", in: 0...1 << 60, at: \.sharedUploadsBehindBytesMax),
         optional("tier_directory", at: \.tierDirectory),
         text("tier_policy", oneOf: ["write-behind", "cold-only", "write-through"], at: \.tierPolicy),
         number("tier_delay_seconds", in: 1...86_400, at: \.tierDelaySeconds),

@@ -1,8 +1,10 @@
+import Access
 import BlobStore
 import Core
 import Logging
 import Outbound
 import PostgresCatalog
+import Registry
 import S3Tier
 
 /// The tier of the configuration, if it names one.
@@ -25,9 +27,9 @@ enum Tier {
 
     /// The same; with a database the disk becomes a cache of the bucket, or directory, that its nodes share.
     static func attach(
-        to blobs: BlobStore, sharing database: PostgresCatalog?, _ configuration: Configuration, outbound: OutboundClient, log: Logger
+        to blobs: BlobStore, sharing home: CatalogHome, _ configuration: Configuration, access: Access, outbound: OutboundClient, log: Logger
     ) async throws(RegistryError) {
-        guard let database else { return try await attach(to: blobs, configuration, outbound: outbound, log: log) }
+        guard let database = home.database else { return try await attach(to: blobs, configuration, outbound: outbound, log: log) }
         guard let bucket = try await configured(configuration, outbound, .real, log, isKnown: false) else {
             throw Configuration.refused("database_url", "nodes that share a database share their bytes, too: set s3_bucket")
         }
@@ -35,8 +37,11 @@ enum Tier {
         options.cacheBytesMax = configuration.sharedCacheBytesMax
         options.deleteDelaySeconds = configuration.tierDeleteDelayMinutes * 60
         options.tickSeconds = configuration.tierIntervalSeconds
+        options.isBehind = configuration.sharedUploads == "behind"
+        options.behindBytesMax = configuration.sharedUploadsBehindBytesMax
+        options.askHolder = home.nodes?.holderQuestion(as: access)
         try await blobs.share(bucket, database, options)
-        log.notice("blobs are shared", metadata: ["bucket": "\(bucket.place)"])
+        log.notice("blobs are shared", metadata: ["bucket": "\(bucket.place)", "uploads": "\(configuration.sharedUploads)"])
     }
 
     /// nil when no tier is configured.
@@ -65,6 +70,9 @@ enum Tier {
         gauge("bytes_fetched_total", "Their bytes.") { Double($0.bytesFetched) }
         gauge("bytes_evicted_total", "Bytes that left the disk, which is a cache.") { Double($0.bytesEvicted) }
         gauge("cache_bytes", "Bytes of blobs on the disk.") { Double($0.cacheBytes) }
+        gauge("held_blobs", "Blobs that this node alone has, until they are in the bucket.") { Double($0.heldBlobs) }
+        gauge("held_bytes", "Their bytes.") { Double($0.heldBytes) }
+        gauge("held_since_seconds", "Since when one of them waits, in Unix time; 0: none does.") { Double($0.heldSince?.seconds ?? 0) }
     }
 
     /// What moved, and what waits.

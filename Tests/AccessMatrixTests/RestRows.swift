@@ -180,6 +180,8 @@ enum RestRows {
         Row(.get, "/api/v1/admin/audit/head", .admin, "/api/v1/admin/audit/head"),
         Row(.get, "/api/v1/admin/audit/export", .admin, "/api/v1/admin/audit/export"),
         Row(.post, "/api/v1/admin/backup", .admin, "/api/v1/admin/backup"),
+        Row(.get, "/api/v1/admin/held", .admin, "/api/v1/admin/held"),
+        Row(.get, "/api/v1/admin/held/{node}", .admin, "/api/v1/admin/held/1"),
         Row(.get, "/api/v1/admin/rate-limits", .admin, "/api/v1/admin/rate-limits"),
         Row(.get, "/api/v1/admin/rate-limits/exemptions", .admin, "/api/v1/admin/rate-limits/exemptions"),
         Row(.post, "/api/v1/admin/rate-limits/exemptions", .admin, "/api/v1/admin/rate-limits/exemptions", #"{"type":"username","value":"x"}"#),

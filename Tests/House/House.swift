@@ -47,6 +47,8 @@ public final class House: Sendable {
         public var database: String?
         /// The directory that is the bucket of those who share a database.
         public var bucket: String?
+        /// What is uploaded is acknowledged before it is in the bucket.
+        public var uploadsBehind = false
         /// Of the node itself: what tells it from the others before it has a number.
         public var identity = World.real.newID()
         public var trashDays: Int64 = 0
@@ -100,7 +102,6 @@ public final class House: Sendable {
         bytes.ownFileBytesMin = options.ownFileBytesMin
         bytes.isStrict = options.strictReads
         blobs = try BlobStore(at: place.file("store"), store: store, options: bytes, world: world, log: log)
-        if let locations = home.locations, let bucket = options.bucket { try await blobs.share(DirectoryTier(at: bucket, world: world), locations) }
         if let tier = options.tier {
             var tiering = TieringOptions()
             (tiering.delaySeconds, tiering.diskBytesMax) = (0, 1)
@@ -116,6 +117,12 @@ public final class House: Sendable {
             guestAccess: options.guestAccess)
         accounts.node = nodes?.number ?? 0
         access = try Access(catalog: catalog, world: world, options: accounts, decisions: audit, log: log)
+        if let locations = home.locations, let bucket = options.bucket {
+            var sharing = SharingOptions()
+            sharing.isBehind = options.uploadsBehind
+            sharing.askHolder = nodes?.holderQuestion(as: access)
+            try await blobs.share(DirectoryTier(at: bucket, world: world), locations, sharing)
+        }
         try await access.bootstrapAdmin(password: options.adminPassword, passwordFile: place.file("admin.password"), skip: false)
         var engine = Registry.Options(baseURL: BaseURL("https://granary.test"))
         engine.nodes = nodes
@@ -153,6 +160,9 @@ public final class House: Sendable {
     }
 
     deinit { close() }
+
+    /// One look at what is to go to the bucket.
+    public func uploadHeld() async throws { try await blobs.uploadHeld() }
 
     /// One look at what is to go to the tier, and to leave the disk.
     public func workTier() async throws { try await blobs.workTier() }

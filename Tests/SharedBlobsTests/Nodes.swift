@@ -19,6 +19,7 @@ struct Nodes: Sendable {
     let tier: any SegmentTier
     let bucket: WatchedBucket
     let clock = TestClock()
+    let held = HeldCalls()
     private static let made = Atomic(0)
 
     init(_ bucket: WatchedBucket? = nil, tier: (any SegmentTier)? = nil) async throws {
@@ -32,9 +33,20 @@ struct Nodes: Sendable {
     func node(
         in directory: TemporaryDirectory? = nil, _ change: (inout SharingOptions) -> Void = { _ in }, segmentBytesMax: Int64 = 256 << 20
     ) async throws -> Node {
+        try await node(0, in: directory, change, segmentBytesMax: segmentBytesMax)
+    }
+
+    /// The same with a number, under which the others ask it.
+    func node(
+        _ number: UInt16, in directory: TemporaryDirectory? = nil, _ change: (inout SharingOptions) -> Void = { _ in },
+        segmentBytesMax: Int64 = 256 << 20
+    ) async throws -> Node {
         var sharing = SharingOptions()
+        sharing.askHolder = held.question(by: number)
         change(&sharing)
-        return try await Node(self, directory ?? TemporaryDirectory(), sharing, segmentBytesMax)
+        let node = try await Node(self, number, directory ?? TemporaryDirectory(), sharing, segmentBytesMax)
+        held.join(node, as: number)
+        return node
     }
 
     /// The first column of what the database answers.
@@ -67,18 +79,19 @@ final class Node: Sendable {
         return log
     }
 
-    init(_ nodes: Nodes, _ directory: TemporaryDirectory, _ sharing: SharingOptions, _ segmentBytesMax: Int64) async throws {
+    init(_ nodes: Nodes, _ number: UInt16, _ directory: TemporaryDirectory, _ sharing: SharingOptions, _ segmentBytesMax: Int64) async throws {
         self.directory = directory
         clock = nodes.clock
         var options = PostgresCatalog.Options()
         options.pool.connections = 2
         catalog = try await PostgresCatalog(address: nodes.address, world: clock.world, options: options, logger: Node.log)
-        index = try OrderedStore(at: directory.file("index"), families: [.blobLocations, .chunks, .tierObjects], logger: Node.log)
+        index = try OrderedStore(at: directory.file("index"), families: [.blobLocations, .chunks, .tierObjects, .heldBlobs], logger: Node.log)
         var blobOptions = BlobStore.Options()
+        blobOptions.node = number
         blobOptions.reserveBytes = 0
         blobOptions.segmentBytesMax = segmentBytesMax
         blobs = try BlobStore(at: directory.file("data"), store: index, options: blobOptions, world: clock.world, log: Node.log)
-        try await blobs.share(nodes.tier, catalog, sharing)
+        try await blobs.share(nodes.tier, nodes.held.watching(catalog), sharing)
         guard try await catalog.repository(id: Node.repository) == nil, let key = RepositoryKey("r") else { return }
         let repository = Repository(id: Node.repository, key: key, name: "r", format: "generic", kind: .local, created: Timestamp(seconds: 1))
         do throws(RegistryError) { try await apply([.putRepository(repository)]) } catch { if error.code != .conflict { throw error } }

@@ -7,8 +7,8 @@ import Synchronization
 // A store that is the cache of a bucket which several nodes share: what it has beyond one without.
 
 extension BlobStore {
-    /// From now on what is staged is in the bucket before anybody can name it, and what the disk does not have comes from there. Called once, before
-    /// anything is stored or read.
+    /// From now on what is staged is in the bucket, or held by this node, before anybody can name it, and what the disk does not have comes from
+    /// there. Called once, before anything is stored or read.
     /// - Throws: `invalid` when bucket, database and disk do not belong together; what they throw.
     public func share(
         _ bucket: any SegmentTier, _ locations: any SharedLocations, _ options: SharingOptions = SharingOptions()
@@ -21,6 +21,7 @@ extension BlobStore {
             return isEmpty
         }
         try await sharing.open(isEmpty: isEmpty)
+        try await pool.run { [index] () throws(RegistryError) in try sharing.held.load(index) }
         sharingBox.withLock { $0 = sharing }
         heal { lost async throws(RegistryError) in try await sharing.body(of: lost.blob) }
     }
@@ -31,7 +32,14 @@ extension BlobStore {
     }
 
     /// nil unless the store shares a bucket.
-    public var sharingStatistics: SharingStatistics? { sharing?.state.withLock { $0.statistics } }
+    public var sharingStatistics: SharingStatistics? {
+        guard let sharing else { return nil }
+        var statistics = sharing.state.withLock { $0.statistics }
+        statistics.heldBlobs = Int64(sharing.held.count)
+        statistics.heldBytes = sharing.held.bytes
+        statistics.heldSince = sharing.held.oldest
+        return statistics
+    }
 
     var sharing: Sharing? { sharingBox.withLock { $0 } }
 

@@ -303,8 +303,12 @@ public final class BlobStore: Sendable {
 
     // MARK: The fate of a placement
 
-    func committed(_ placement: Placement) {
-        guard placement.markCommitted() else { return }
+    func committed(_ placement: Placement) { if becameStored(placement) { placement.session?.committed() } }
+
+    /// The row of this node's files is durable; whether a change names the blob, too, is another question.
+    /// - Returns: whether this was the first time.
+    func becameStored(_ placement: Placement) -> Bool {
+        guard placement.markCommitted() else { return false }
         counters.blobCommitted(bytes: placement.size)
         verified.insert(placement.id)
         uncut.add(placement.id, length: placement.size, at: world.monotonicNanoseconds())
@@ -317,7 +321,7 @@ public final class BlobStore: Sendable {
             openFiles.forget(.ownFile(placement.id))
             tiering?.noteStored(placement.id, length: placement.size)
         }
-        placement.session?.committed()
+        return true
     }
 
     func release(_ placement: Placement) {

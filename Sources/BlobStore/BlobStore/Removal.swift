@@ -69,7 +69,10 @@ extension BlobStore {
     public func whereabouts(of id: BlobID) async throws(RegistryError) -> Whereabouts {
         if let sharing {
             let place = try await sharing.asked.location(of: id)
-            let words = place.map { "object \($0.object) of the bucket, from byte \($0.offset)" }
+            let words = place.map { place in
+                place.holder.map { "on the disk of node \($0), not in the bucket yet" }
+                    ?? "object \(place.object) of the bucket, from byte \(place.offset)"
+            }
             return Whereabouts(length: place?.length, place: words, isLeased: isLeased(id))
         }
         let location = try await location(of: id)

@@ -5,7 +5,7 @@ import Synchronization
 
 // The disk as a cache of the bucket: bounded, what was read longest ago goes first, whole segments and own files. Rows go before files, in a commit
 // that asks the leases; a file is only unlinked when no row names it. What is on its way into the database is leased, all else is in the bucket, or
-// nothing needs it.
+// nothing needs it. What the bucket does not have yet (Sharing+Hold.swift) stays.
 
 extension BlobStore {
     private static let pageBlobs = 512
@@ -107,10 +107,10 @@ extension BlobStore {
         switch file.name {
         case .ownFile(let id):
             // Without such a row it is an orphan, and the sweep's.
-            guard let location = try await location(of: id), location.place == .ownFile else { return false }
+            guard sharing?.held.has(id) != true, let location = try await location(of: id), location.place == .ownFile else { return false }
             return try await removeHere([StoredBlob(id: id, length: location.length, location: location)]).removedBlobs == 1
         case .segment(let number):
-            guard let entries = try await living(in: number) else { return false }
+            guard let entries = try await living(in: number), !entries.contains(where: { sharing?.held.has($0.id) == true }) else { return false }
             for start in stride(from: 0, to: entries.count, by: BlobStore.pageBlobs) {
                 let page = entries[start..<min(start + BlobStore.pageBlobs, entries.count)].map { entry in
                     let location = BlobLocation(.segment(number, offset: entry.offset), length: entry.length)
@@ -138,7 +138,7 @@ extension BlobStore {
         }
     }
 
-    /// The rows go, of those that still say the same place, that nobody holds, and whose bytes in the bucket are not known to be damaged; then the
+    /// The rows go, of those that still say the same place, that nobody holds, and whose bytes the bucket has, not known to be damaged; then the
     /// own files.
     private func removeHere(_ candidates: [StoredBlob]) async throws(RegistryError) -> SweepTally {
         guard let sharing else { return SweepTally() }
@@ -147,7 +147,9 @@ extension BlobStore {
             try await index.commit { batch throws(RegistryError) in
                 var forgotten: [BlobID] = []
                 for blob in candidates where !broken.contains(blob.id) {
-                    guard try batch.get(blob.id.bytes, in: .blobLocations) == blob.location.encoded, mayGo(blob.id) else { continue }
+                    guard try batch.get(blob.id.bytes, in: .blobLocations) == blob.location.encoded,
+                        try batch.get(blob.id.bytes, in: .heldBlobs) == nil, mayGo(blob.id)
+                    else { continue }
                     batch.delete(blob.id.bytes, in: .blobLocations)
                     forgotten.append(blob.id)
                 }

@@ -3,8 +3,8 @@ import Logging
 import NIOCore
 import Synchronization
 
-// From the bucket: the whole blob, checked by its SHA-256, to the disk, once for all who ask. It is answered from there at once; that the disk has
-// it becomes durable later, and need not.
+// From the bucket, or the node that has it until it is there: the whole blob, checked by its SHA-256, to the disk, once for all who ask. It is
+// answered from there at once; that the disk has it becomes durable later, and need not.
 
 extension Sharing {
     private static let triesMax = 3
@@ -29,7 +29,8 @@ extension Sharing {
                     guard location != place, tries < Sharing.triesMax else {
                         noteBroken(id, place)
                         let found = error.code == .notFound ? "no object" : "other bytes"
-                        throw BlobStore.corrupt(id, "the bucket has \(found) of it", cause: "\(error)")
+                        let words = place.holder.map { "node \($0), which alone had it, has lost it" } ?? "the bucket has \(found) of it"
+                        throw BlobStore.corrupt(id, words, cause: "\(error)")
                     }
                     tries += 1
                 }
@@ -42,7 +43,9 @@ extension Sharing {
     private func bring(_ id: BlobID, from place: SharedLocation, of store: BlobStore) async throws(RegistryError) -> StagedBlob {
         let staged: StagedBlob
         do throws(RegistryError) {
-            if place.length <= Int64(Body.collectBytesMax) {
+            if let holder = place.holder {
+                staged = try await bringHeld(id, place, from: holder, of: store)
+            } else if place.length <= Int64(Body.collectBytesMax) {
                 let bytes = place.length == 0 ? ByteBuffer() : try await reading.collect(.object(place.object), place.range)
                 let staging = try store.stage(expectedLength: place.length, digests: .sha256)
                 try staging.write(bytes)
@@ -51,9 +54,9 @@ extension Sharing {
                 staged = try await bringFile(place, of: store)
             }
         } catch {
-            throw try await diagnosed(error, place)
+            throw place.holder == nil ? try await diagnosed(error, place) : error
         }
-        guard staged.id == id else { throw BlobStore.corrupt(id, "its bytes in the bucket are those of \(staged.id)") }
+        guard staged.id == id else { throw BlobStore.corrupt(id, "the bytes that came for it are those of \(staged.id)") }
         noteSound(id)
         state.withLock { state in
             state.statistics.blobsFetched += 1
@@ -96,6 +99,10 @@ extension Sharing {
     /// To heal what is damaged on the disk; nil when the database knows no such blob.
     func body(of id: BlobID) async throws(RegistryError) -> Body? {
         guard let place = try await asked.location(of: id) else { return nil }
+        if let holder = place.holder {
+            guard holder != node else { throw BlobStore.corrupt(id, "this node alone has it") }
+            return try await ask(holder, for: id, place.length)
+        }
         return place.length == 0 ? .empty : try await bucket.read(.object(place.object), place.range)
     }
 }

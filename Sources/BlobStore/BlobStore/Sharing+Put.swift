@@ -12,22 +12,31 @@ extension Sharing {
     /// A place that is older is not named any more: the sweep might come first.
     private var freshSeconds: Int64 { min(3600, options.deleteDelaySeconds / 2) }
 
-    /// The bytes are in the bucket when this returns: put there now, or known to be there.
+    /// The bytes are in the bucket when this returns: put there now, or known to be there. With `isBehind` they are durable on this node's disk, and
+    /// noted to be put.
     /// - Throws: `unavailable` when bucket or database do not take it now.
     func secure(_ placement: Placement, of store: BlobStore) async throws(RegistryError) -> Secured {
         try await puts.run(placement.id) { () async throws(RegistryError) in
             let row = try await used.location(of: placement.id)
-            if let row, !isBroken(placement.id, row) { return Secured(location: row, isKnown: true) }
-            if row == nil, let put = placement.shared, put.object.time.adding(seconds: freshSeconds) > world.now() {
-                return Secured(location: put, isKnown: false)
-            }
-            let location = try await put(placement)
+            if let row, !isBroken(placement.id, row), isHere(placement, row) { return Secured(location: row, isKnown: true) }
+            if row == nil, let put = placement.shared, isFresh(put, of: placement.id) { return Secured(location: put, isKnown: false) }
+            let location: SharedLocation
+            if let held = await hold(placement, of: store) { location = held } else { location = try await put(placement) }
             placement.wasPut(at: location)
             guard let row else { return Secured(location: location, isKnown: false) }
             let isHealed = try await locations.move([SharedMove(placement.id, from: row, to: location)]).contains(placement.id)
             noteSound(placement.id)
             return Secured(location: location, isKnown: isHealed)
         }
+    }
+
+    /// Whether the row alone is enough. One disk is not, unless it is this one's: the bytes are at hand, and that node may be gone.
+    private func isHere(_ placement: Placement, _ row: SharedLocation) -> Bool {
+        row.holder == nil || row.holder == node && placement.isCommitted && held.has(placement.id)
+    }
+
+    private func isFresh(_ put: SharedLocation, of id: BlobID) -> Bool {
+        put.holder == nil ? put.object.time.adding(seconds: freshSeconds) > world.now() : held.has(id)
     }
 
     private func put(_ placement: Placement) async throws(RegistryError) -> SharedLocation {
@@ -47,7 +56,7 @@ extension Sharing {
         } catch { throw Sharing.untaken(error) }
     }
 
-    private func putWhole(_ content: BlobContent) async throws(RegistryError) -> SharedLocation {
+    func putWhole(_ content: BlobContent) async throws(RegistryError) -> SharedLocation {
         let object = world.newID()
         try await bucket.put(.object(object), content)
         count(blobs: 1, bytes: content.length)

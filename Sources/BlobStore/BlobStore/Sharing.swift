@@ -1,4 +1,4 @@
-import Core
+public import Core
 import Logging
 import NIOCore
 import Synchronization
@@ -17,6 +17,12 @@ public struct SharingOptions: Sendable {
     public var deleteDelaySeconds: Int64 = 24 * 3600
     /// Between two looks at how much the cache has.
     public var tickSeconds: Int64 = 5
+    /// Bytes are acknowledged when this node's disk has them, and put afterwards (Sharing+Hold.swift).
+    public var isBehind = false
+    /// So many bytes at most; beyond that they are put before they are acknowledged, as without it.
+    public var behindBytesMax: Int64 = 4 << 30
+    /// nil: what another node holds cannot be read here.
+    public var askHolder: HolderQuestion?
     public init() {}
 }
 
@@ -31,9 +37,14 @@ public struct SharingStatistics: Sendable, Hashable {
     public var bytesEvicted: UInt64 = 0
     /// Of blobs on the disk, when it was looked last.
     public var cacheBytes: Int64 = 0
+    /// What this node has and the bucket does not yet.
+    public var heldBlobs: Int64 = 0
+    public var heldBytes: Int64 = 0
+    /// Since when one of them waits; nil: none does.
+    public var heldSince: Timestamp?
 }
 
-/// A blob's place in the bucket.
+/// A blob's place in the bucket, or on this node's disk until it is there.
 struct Secured: Sendable {
     let location: SharedLocation
     /// The database says so already; else the row travels with the change that names the blob.
@@ -56,6 +67,8 @@ final class Sharing: Sendable {
     let locations: any SharedLocations
     let options: SharingOptions
     let directory: String
+    /// Of several nodes this one's number.
+    let node: UInt16
     let world: World
     let log: Logger
     let pool = BlockingPool(threads: 2, name: "sharing")
@@ -66,6 +79,9 @@ final class Sharing: Sendable {
     let used: GatheredQuestions
     let puts = Flights<Secured>()
     let fetches = Flights<BlobContent?>()
+    let held = HeldBlobs()
+    /// One round of uploads comes after the other.
+    let uploadTurn = Turn()
     let state = Mutex(State())
 
     init(_ bucket: any SegmentTier, _ locations: any SharedLocations, _ options: SharingOptions, of store: BlobStore) {
@@ -73,6 +89,7 @@ final class Sharing: Sendable {
         self.locations = locations
         self.options = options
         directory = store.directory
+        node = store.options.node
         world = store.world
         log = store.log
         let clock = store.world
@@ -153,6 +170,12 @@ final class Sharing: Sendable {
             return true
         }
         guard isNew else { return }
+        if let holder = location.holder {
+            log.error(
+                "the node that alone had a blob has lost or damaged it; pushing it again heals it",
+                metadata: ["blob": "\(id)", "node": "\(holder)"])
+            return
+        }
         log.error(
             "a blob is damaged or missing in the bucket; pushing it again heals it",
             metadata: ["blob": "\(id)", "object": "\(location.object)", "offset": "\(location.offset)"])

@@ -53,6 +53,8 @@ extension OrderedStore {
         public static let chunks = Family("chunks")
         /// What lies in the blob store's tier.
         public static let tierObjects = Family("tier-objects")
+        /// Blobs that this node alone has, of several, until the bucket they share does.
+        public static let heldBlobs = Family("held-blobs")
         /// Who was allowed what, and who was not. In the same log as the changes that were allowed.
         public static let audit = Family("audit")
     }

@@ -15,6 +15,7 @@ enum Migrations {
 
     static let all = [
         Step(1, "catalog", catalog), Step(2, "shared_blobs", sharedBlobs), Step(3, "audit", audit), Step(4, "writers", writers),
+        Step(5, "held_blobs", heldBlobs),
     ]
 
     private static let catalog = #"""
@@ -276,5 +277,11 @@ enum Migrations {
             group_number bigint NOT NULL,
             at timestamptz NOT NULL DEFAULT now()
         ) WITH (fillfactor = 50);
+        """#
+
+    private static let heldBlobs = #"""
+        -- A blob that only the disk of one node has until it is in the bucket: `place` is 'held', `node` the number of that node, and `object` is null.
+        ALTER TABLE blob_locations ADD COLUMN node bigint;
+        CREATE INDEX blob_locations_of_node ON blob_locations (node, sha256) WHERE node IS NOT NULL;
         """#
 }

@@ -115,6 +115,24 @@ extension PostgresCatalog: SharedLocations {
         }
     }
 
+    public func held() async throws(RegistryError) -> [UInt16: SharedLife] {
+        let question = "SELECT node, count(*), sum(length)::bigint FROM blob_locations WHERE node IS NOT NULL GROUP BY node"
+        return try await pool.read { connection throws(RegistryError) in
+            var held: [UInt16: SharedLife] = [:]
+            for row in try connection.run([Query(question)]).first ?? [] {
+                held[UInt16(truncatingIfNeeded: try row.int(0))] = SharedLife(blobs: try row.int(1), bytes: try row.int(2))
+            }
+            return held
+        }
+    }
+
+    public func rows(heldBy node: UInt16, after blob: BlobID?, limit: Int) async throws(RegistryError) -> [SharedRow] {
+        try await rows(
+            Query(
+                "SELECT sha256, document FROM blob_locations WHERE node = $1 AND sha256 > $2 ORDER BY sha256 LIMIT $3",
+                [.int(Int64(node)), .bytes(blob?.bytes ?? []), .int(Int64(limit))]))
+    }
+
     public func move(_ moves: [SharedMove]) async throws(RegistryError) -> Set<BlobID> {
         guard !moves.isEmpty else { return [] }
         return try await commit(reads: moves.map { RowName($0.blob.bytes, in: .blobLocations) }) { batch throws(RegistryError) in

@@ -96,9 +96,13 @@ public final class PostgresCatalog: Catalog, RowStore {
         let isBuilt = Atomic(false)
         return try await commit(files: staged.flatMap(\.unsynced), reads: change.likelyReads, isPatient: change.isPatient) {
             [world] batch throws(RegistryError) in
-            // What another node's change said first, holds: its bytes are as good, and others may be reading them.
+            // What another node's change said first, holds: its bytes are as good, and others may be reading them. An object is better than a disk.
             for location in staged.compactMap(\.location) {
-                if let row = try batch.get(location.key, in: .blobLocations), (try? SharedLocation(row)) != nil { continue }
+                if let row = try batch.get(location.key, in: .blobLocations), let known = try? SharedLocation(row),
+                    known.holder == nil || (try? SharedLocation(location.value))?.holder != nil
+                {
+                    continue
+                }
                 batch.put(location.key, location.value, in: .blobLocations)
             }
             var run = try ChangeRun(change, on: batch, committed: nil, world: world)

@@ -46,10 +46,12 @@ struct ShownColumns {
     /// nil: the row tells of one node's own files, in a database that was written by it alone.
     static func of(_ location: SharedLocation?) -> [(name: String, value: Value)] {
         var shown = ShownColumns()
-        shown.add("place", .shown(location.map { $0.kind == .whole ? "whole" : "group" }))
-        shown.add("object", .id(location?.object))
+        shown.add("place", .shown(location.map { "\($0.kind)" }))
+        // One that a node holds is in none.
+        shown.add("object", .id(location.flatMap { $0.holder == nil ? $0.object : nil }))
         shown.add("start", .int(location?.offset))
         shown.add("length", .int(location?.length))
+        shown.add("node", .int(location?.holder.map { Int64($0) }))
         return shown.columns
     }
 

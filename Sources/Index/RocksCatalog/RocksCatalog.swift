@@ -13,7 +13,7 @@ public final class RocksCatalog: HotCatalog {
     /// Its rows. Where blobs lie is in `OrderedStore.Family.blobLocations`, keyed by the blob's 32 bytes; it is written in the same batch.
     public static let family = CatalogRows.family
     /// What the store must be opened with.
-    public static let families = [family, .blobLocations, .chunks, .tierObjects, .audit]
+    public static let families = [family, .blobLocations, .chunks, .tierObjects, .heldBlobs, .audit]
 
     public struct Options: Sendable {
         /// Entries the log keeps at least; older ones go in small runs.

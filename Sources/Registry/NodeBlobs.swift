@@ -1,0 +1,75 @@
+public import Access
+public import BlobStore
+import Core
+import FrontendKit
+import HTTPTypes
+import Logging
+import NIOCore
+import Outbound
+
+// Where uploads go behind, a node has blobs that are not in the bucket yet; the others ask it for them, node to node. docs/internals/shared-blobs.md.
+
+extension Nodes {
+    /// Brings a blob from the node that has it.
+    public func holderQuestion(as access: Access) -> HolderQuestion {
+        { [self] blob, length, holder async throws(RegistryError) in
+            guard let url = try await url(of: holder) else { throw BlobStore.silentHolder(holder, cause: nil) }
+            var request = FetchRequest(url: (url.hasSuffix("/") ? String(url.dropLast()) : url) + NodeBlobs.path(of: blob))
+            request.fields = [
+                (HTTPField.Name.granaryNode.rawName, String(number)),
+                (NodeBlobs.proofField, access.nodeProof(of: blob, from: number, to: holder)),
+            ]
+            // A node is where the administrator put it.
+            request.addressPolicy = AddressPolicy(allowPrivate: true)
+            request.limits = Limits(bodyBytesMax: max(length, 1), connectSeconds: 5, stallSeconds: 30)
+            request.limits.redirectsMax = 0
+            request.countsFailures = false
+            let answer: FetchResponse
+            do throws(RegistryError) { answer = try await client.fetch(request) } catch { throw BlobStore.silentHolder(holder, cause: error) }
+            switch answer.status {
+            case 200: return answer.body
+            // It is that node, and says that the blob is not there.
+            case 410: throw RegistryError(.notFound, subject: .blob(blob.description), reason: "node \(holder) does not have it")
+            default:
+                throw BlobStore.silentHolder(
+                    holder, cause: RegistryError(.upstreamFailed, subject: .request, reason: "it answered \(answer.status)"))
+            }
+        }
+    }
+}
+
+/// Gives other nodes what this one's disk has. To everybody else there is nothing here.
+struct NodeBlobs: Responder {
+    static let prefix = "/nodes/blobs"
+    static let proofField = "X-Granary-Proof"
+    static func path(of blob: BlobID) -> String { "\(prefix)/\(blob.hex)" }
+
+    let registry: Registry
+
+    func respond(to head: RequestHead, body: Body) async -> Response {
+        guard head.method == .get, let nodes = registry.options.nodes, let blob = blob(head), isProven(head, blob, nodes) else {
+            return respond(toUnreadable: RegistryError(.notFound, subject: .request, reason: "nothing is served at \(head.path)"))
+        }
+        do throws(RegistryError) {
+            guard let content = try await registry.blobs.contentHere(of: blob) else { return Response(.gone) }
+            return Response(.ok, fields: [.contentType: "application/octet-stream", .cacheControl: "no-store"], content: .blob(content))
+        } catch {
+            registry.log.error("another node cannot be given a blob", metadata: ["blob": "\(blob)", "error": "\(error)"])
+            guard error.code == .corrupt else { return respond(toUnreadable: error) }
+            return Response(.gone, failure: error)
+        }
+    }
+
+    private func blob(_ head: RequestHead) -> BlobID? {
+        let segments = head.path.segments
+        guard segments.count == 3, let bytes = Hex.decode(segments[2]), let blob = BlobID(bytes: bytes), blob.hex == segments[2] else { return nil }
+        return blob
+    }
+
+    private func isProven(_ head: RequestHead, _ blob: BlobID, _ nodes: Nodes) -> Bool {
+        guard let name = HTTPField.Name(NodeBlobs.proofField), let proof = head.fields[name],
+            let asker = head.fields[.granaryNode].flatMap({ UInt16($0) }), asker != nodes.number
+        else { return false }
+        return registry.access.isNodeProof(proof, of: blob, from: asker, to: nodes.number)
+    }
+}
