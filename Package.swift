@@ -193,7 +193,9 @@ let package = Package(
         tests(
             "ServerTests",
             ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .nioHTTP1, .nioSSL, .httpTypes, .logging, .crypto]),
-        tests("GranaryTests", ["granary", "BlobStore", "Core", "OrderedStore", "Parsing", "TestHouse", "TestSupport", .httpTypes, .logging]),
+        tests(
+            "GranaryTests",
+            ["granary", "BlobStore", "Core", "OrderedStore", "Parsing", "PostgresClient", "TestHouse", "TestSupport", .httpTypes, .logging]),
         tests("TidyTests", [], beside: ["ratchet.txt"]),
     ] + formats.map { room($0, in: "Frontends/\($0)", ["FrontendKit", "Parsing", "Core", .httpTypes, .nioCore]) }
         + formats.map {

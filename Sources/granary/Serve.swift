@@ -101,9 +101,7 @@ enum Running {
         try await home.nodes?.announce(configuration.nodeURL(port: port))
         if let file = configuration.portFile { try TextFile.write("\(port)\n", to: file) }
         log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
-        await run(
-            server, registry, audit, metrics, counters,
-            gracefulSeconds: configuration.gracefulSeconds, log: log)
+        await run(server, registry, audit, metrics, counters, gracefulSeconds: configuration.gracefulSeconds, log: log)
     }
 
     /// Until a signal asks for the end: requests under way are finished first, the stores closed after.

@@ -23,8 +23,8 @@ import Testing
 
     /// Operations that are ours alone.
     static let ours: Set<String> = [
-        "get_sweep", "explain_blob", "get_scrub", "run_scrub", "run_tier_scrub", "make_backup", "list_held", "list_held_blobs", "get_audit_head", "export_audit_log",
-        "list_trash", "empty_trash", "get_deletion", "restore_deletion", "purge_deletion",
+        "get_sweep", "explain_blob", "get_scrub", "run_scrub", "run_tier_scrub", "make_backup", "get_audit_head", "export_audit_log",
+        "list_held", "list_held_blobs", "list_trash", "empty_trash", "get_deletion", "restore_deletion", "purge_deletion",
     ]
 
     static func facts() throws -> [JSON] {

@@ -53,6 +53,10 @@ import Testing
                 [("tier_policy", "write-through")],
                 "tier_policy: nothing can be written through without a tier: set s3_bucket or tier_directory"
             ),
+            (
+                [("shared_uploads", "behind")],
+                "shared_uploads: only nodes that share a database share a bucket: set database_url, or see tier_policy"
+            ),
             ([("presigned_downloads", "true")], "presigned_downloads: only a bucket can be downloaded from: set s3_bucket"),
         ]
         for (flags, reason) in refusals { #expect(refusal(flags: flags) == reason) }

@@ -1,4 +1,5 @@
 import Core
+import PostgresClient
 import TestSupport
 import Testing
 
@@ -31,6 +32,14 @@ struct MigrateCatalogTests {
         let again = try await Program.run(["sweep", "--data", server.directory.path])
         #expect(again.status == 1)
         #expect(again.complaint.contains("was moved to the PostgreSQL database migrated"))
+
+        // A blob that is on a node's disk alone: whoever leaves now leaves it behind.
+        let connection = try Connection(to: database)
+        let row = "(sha256, document, place, length, node) VALUES (decode(repeat('00', 32), 'hex'), '\\x03', 'held', 5, 7)"
+        _ = try connection.run([Query("INSERT INTO blob_locations \(row)")])
+        let early = try await Program.run(["migrate-catalog", "from-postgres", "--data", others.file("early")] + settings)
+        #expect(early.status != 0 && early.complaint.contains("node 7: 1 blobs"), "\(early.complaint)")
+        _ = try connection.run([Query("DELETE FROM blob_locations WHERE node = 7")])
 
         let place = others.file("back")
         let back = try await Program.run(

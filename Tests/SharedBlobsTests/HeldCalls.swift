@@ -29,7 +29,7 @@ final class HeldCalls: Sendable {
     func leave(_ number: UInt16) { state.withLock { $0.nodes[number] = nil } }
     func fail(_ step: Step?) { state.withLock { $0.failing = step } }
 
-    func question(by asker: UInt16) -> HolderQuestion {
+    var question: HolderQuestion {
         { [self] blob, _, holder async throws(RegistryError) in
             let weak = state.withLock { state in
                 state.questions += 1

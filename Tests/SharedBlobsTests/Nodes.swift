@@ -42,7 +42,7 @@ struct Nodes: Sendable {
         segmentBytesMax: Int64 = 256 << 20
     ) async throws -> Node {
         var sharing = SharingOptions()
-        sharing.askHolder = held.question(by: number)
+        sharing.askHolder = held.question
         change(&sharing)
         let node = try await Node(self, number, directory ?? TemporaryDirectory(), sharing, segmentBytesMax)
         held.join(node, as: number)

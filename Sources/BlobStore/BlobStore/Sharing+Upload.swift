@@ -90,6 +90,8 @@ extension Sharing {
             return
         }
         guard row.holder != nil else { return page.done.append(id) }
+        // Read once already, in vain.
+        guard !isBroken(id, row) else { return }
         let content: BlobContent
         do throws(RegistryError) {
             guard let found = try await store.content(of: id, isKept: true) else { throw BlobStore.corrupt(id, "the disk does not have it") }
@@ -122,15 +124,15 @@ extension Sharing {
         page.footprint = 0
     }
 
-    /// Nothing is left to be done for them. A note that somebody relies on who is about to name the blob stays until then.
+    /// The notes go of those for which nothing is left to be done. Whoever stages such a blob relies on its note until the row is there: so nobody
+    /// has it then, nobody can until this has ended, and the rows are looked at once more in between.
     private func settle(_ ids: [BlobID], of store: BlobStore) async throws(RegistryError) {
-        guard !ids.isEmpty else { return }
-        let leases = store.leases
-        let gone = try await store.index.commit { batch in
-            let free = ids.filter { !leases.isHeld($0) }
-            for id in free { batch.delete(id.bytes, in: .heldBlobs) }
-            return free
-        }
+        let free = ids.filter { store.leases.condemn($0) }
+        defer { for id in free { store.leases.absolve(id) } }
+        guard !free.isEmpty else { return }
+        let rows = try await locations.locations(of: free)
+        let gone = free.filter { rows[$0]?.holder == nil }
+        try await store.index.commit { batch in for id in gone { batch.delete(id.bytes, in: .heldBlobs) } }
         held.remove(gone)
     }
 }
