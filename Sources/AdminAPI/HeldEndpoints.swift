@@ -1,6 +1,7 @@
 import BlobStore
 import Catalog
 import Core
+import FrontendKit
 import HTTPTypes
 import Registry
 

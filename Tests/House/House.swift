@@ -118,10 +118,7 @@ public final class House: Sendable {
         accounts.node = nodes?.number ?? 0
         access = try Access(catalog: catalog, world: world, options: accounts, decisions: audit, log: log)
         if let locations = home.locations, let bucket = options.bucket {
-            var sharing = SharingOptions()
-            sharing.isBehind = options.uploadsBehind
-            sharing.askHolder = nodes?.holderQuestion(as: access)
-            try await blobs.share(DirectoryTier(at: bucket, world: world), locations, sharing)
+            try await blobs.share(DirectoryTier(at: bucket, world: world), locations, House.sharing(options, nodes, access))
         }
         try await access.bootstrapAdmin(password: options.adminPassword, passwordFile: place.file("admin.password"), skip: false)
         var engine = Registry.Options(baseURL: BaseURL("https://granary.test"))
@@ -160,6 +157,13 @@ public final class House: Sendable {
     }
 
     deinit { close() }
+
+    private static func sharing(_ options: Options, _ nodes: Nodes?, _ access: Access) -> SharingOptions {
+        var sharing = SharingOptions()
+        sharing.isBehind = options.uploadsBehind
+        sharing.askHolder = nodes?.holderQuestion(as: access)
+        return sharing
+    }
 
     /// One look at what is to go to the bucket.
     public func uploadHeld() async throws { try await blobs.uploadHeld() }
