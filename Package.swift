@@ -195,7 +195,10 @@ let package = Package(
             ["Core", "FrontendKit", "Server", "TestSupport", .nioCore, .nioPosix, .nioHTTP1, .nioSSL, .httpTypes, .logging, .crypto]),
         tests(
             "GranaryTests",
-            ["granary", "BlobStore", "Core", "OrderedStore", "Parsing", "PostgresClient", "TestHouse", "TestSupport", .httpTypes, .logging]),
+            [
+                "granary", "Access", "AdminAPI", "Audit", "BlobStore", "Catalog", "Core", "OrderedStore", "Parsing", "PostgresClient", "Registry",
+                "TestHouse", "TestSupport", .httpTypes, .logging,
+            ]),
         tests("TidyTests", [], beside: ["ratchet.txt"]),
     ] + formats.map { room($0, in: "Frontends/\($0)", ["FrontendKit", "Parsing", "Core", .httpTypes, .nioCore]) }
         + formats.map {

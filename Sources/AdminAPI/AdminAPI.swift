@@ -17,6 +17,8 @@ public struct AdminAPI: Sendable {
         public var limits = RequestLimits()
         /// nil: decisions are not kept.
         public var audit: AuditTrail?
+        /// nil where the catalog is in a database already.
+        public var catalogMover: (any CatalogMover)?
         /// Session cookies are for HTTPS only, even where this server sees none.
         public var enforceHTTPS = false
         public init(version: String, detailedHealth: Bool) {
@@ -46,7 +48,8 @@ public struct AdminAPI: Sendable {
             + MemberEndpoints.table
             + ArtifactEndpoints.table
             + UploadEndpoints.table + PackageEndpoints.table + SigningEndpoints.table + SystemEndpoints.table + SweepEndpoints.table
-            + ScrubEndpoints.table + BackupEndpoints.table + HeldEndpoints.table + TrashEndpoints.table + AuditEndpoints.table + LimitEndpoints.table
+            + ScrubEndpoints.table + BackupEndpoints.table + CatalogMoveEndpoints.table + HeldEndpoints.table + TrashEndpoints.table
+            + AuditEndpoints.table + LimitEndpoints.table
     }
 
     /// What `/api/v1/openapi.json` serves.

@@ -92,8 +92,8 @@ enum Running {
         Tier.publish(metrics, blobs)
         publish(metrics, evictionsOf: registry)
 
-        let admin = AdminAPI(
-            registry: registry, counters: counters, metrics: metrics, options: adminOptions(configuration, audit))
+        let mover = home.nodes == nil ? OnlineMove(configuration, directories, store: store, blobs: blobs, world: world, log: log) : nil
+        let admin = AdminAPI(registry: registry, counters: counters, metrics: metrics, options: adminOptions(configuration, audit, mover))
         let responder = Dispatcher(registry: registry, mounted: admin.mounts)
         let server = HTTPServer(options: serverOptions(configuration), responder: responder, world: world, log: log, metrics: metrics)
         let port = try await server.start()
@@ -102,6 +102,7 @@ enum Running {
         if let file = configuration.portFile { try TextFile.write("\(port)\n", to: file) }
         log.notice("granary serves", metadata: ["url": "\(options.baseURL.text)", "data": "\(directories.root)", "version": "\(Build.version)"])
         await run(server, registry, audit, metrics, counters, gracefulSeconds: configuration.gracefulSeconds, log: log)
+        await mover?.end()
     }
 
     /// Until a signal asks for the end: requests under way are finished first, the stores closed after.
@@ -205,9 +206,10 @@ enum Running {
         options.setupCIDRs = configuration.setupCIDRs
     }
 
-    private static func adminOptions(_ configuration: Configuration, _ audit: AuditTrail) -> AdminAPI.Options {
+    private static func adminOptions(_ configuration: Configuration, _ audit: AuditTrail, _ mover: OnlineMove?) -> AdminAPI.Options {
         var options = AdminAPI.Options(version: Build.version, detailedHealth: configuration.detailedHealth)
         options.audit = audit
+        options.catalogMover = mover
         options.limits = configuration.rateLimits
         options.enforceHTTPS = configuration.enforceHTTPS || configuration.baseURL?.lowercased().hasPrefix("https://") == true
         options.limits.exemptUsernames = Set(configuration.rateLimitExempt.map { $0.lowercased() })

@@ -23,8 +23,9 @@ import Testing
 
     /// Operations that are ours alone.
     static let ours: Set<String> = [
-        "get_sweep", "explain_blob", "get_scrub", "run_scrub", "run_tier_scrub", "make_backup", "get_audit_head", "export_audit_log",
-        "list_held", "list_held_blobs", "list_trash", "empty_trash", "get_deletion", "restore_deletion", "purge_deletion",
+        "get_sweep", "explain_blob", "get_scrub", "run_scrub", "run_tier_scrub", "make_backup", "get_catalog_move", "start_catalog_move",
+        "cancel_catalog_move", "get_audit_head", "export_audit_log", "list_held", "list_held_blobs",
+        "list_trash", "empty_trash", "get_deletion", "restore_deletion", "purge_deletion",
     ]
 
     static func facts() throws -> [JSON] {

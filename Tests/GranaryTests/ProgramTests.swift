@@ -68,12 +68,12 @@ enum Program {
     /// Whoever waited for a program on a thread of the cooperative pool would keep the other tests from going on.
     private static let pool = BlockingPool(name: "programs")
 
-    /// Runs to its end, with an environment of nothing but a path.
-    static func run(_ arguments: [String]) async throws(RegistryError) -> Ended {
-        try await pool.run { () throws(RegistryError) in try runAndWait(arguments) }
+    /// Runs to its end, with an environment of nothing but a path, and what is given as `NAME=VALUE`.
+    static func run(_ arguments: [String], environment: [String] = []) async throws(RegistryError) -> Ended {
+        try await pool.run { () throws(RegistryError) in try runAndWait(arguments, environment) }
     }
 
-    private static func runAndWait(_ arguments: [String]) throws(RegistryError) -> Ended {
+    private static func runAndWait(_ arguments: [String], _ more: [String]) throws(RegistryError) -> Ended {
         let directory = try TemporaryDirectory()
         var actions = posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
@@ -82,7 +82,7 @@ enum Program {
             unsafe posix_spawn_file_actions_addopen(&actions, descriptor, directory.file(name), O_WRONLY | O_CREAT | O_TRUNC, 0o600)
         }
         var argv = unsafe ([path] + arguments).map { unsafe strdup($0) } + [nil]
-        var environment = unsafe [strdup("PATH=/usr/bin:/bin"), nil]
+        var environment = unsafe (["PATH=/usr/bin:/bin"] + more).map { unsafe strdup($0) } + [nil]
         defer { for text in unsafe argv + environment { unsafe free(text) } }
         var process: pid_t = 0
         guard unsafe posix_spawn(&process, path, &actions, nil, &argv, &environment) == 0 else {

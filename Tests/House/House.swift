@@ -56,6 +56,7 @@ public final class House: Sendable {
         public var fetchTurns = FetchTurnOptions()
         public var leaseSeconds: Int64 = 60
         public var auditReads = false
+        public var catalogMover: (any CatalogMover)?
         /// Instead of real keys.
         public var signing: Signing?
         /// Further formats beside the server's own.
@@ -151,6 +152,7 @@ public final class House: Sendable {
         var rest = AdminAPI.Options(version: "test", detailedHealth: false)
         rest.limits = options.limits
         rest.audit = audit
+        rest.catalogMover = options.catalogMover
         let admin = AdminAPI(registry: registry, counters: counters, metrics: Metrics(), options: rest)
         responder = Dispatcher(registry: registry, mounted: admin.mounts)
         openAPI = admin.openAPIDocument

@@ -87,7 +87,7 @@ extension Access {
     /// What outlives a session, or changes how its account logs in, is for who proved just now who they are: whoever finds a session open may not
     /// make themselves at home. A password in the request proves it; a token is its own secret, and what it may make is limited by it.
     /// - Throws: `forbidden` for a session whose login is longer ago than the options say.
-    func requireFreshLogin(_ caller: Caller) throws(RegistryError) {
+    public func requireFreshLogin(_ caller: Caller) throws(RegistryError) {
         guard let loggedIn = caller.loggedIn, options.freshLoginMinutes > 0 else { return }
         guard world.now() >= loggedIn.adding(seconds: options.freshLoginMinutes * 60) else { return }
         throw RegistryError(

@@ -75,6 +75,8 @@ extension OrderedStore {
 
         func setSavepoint() { overlay.setSavepoint() }
         func rollBack() { overlay.rollBack() }
+        /// By this build.
+        func hasChanged(_ families: Set<Family>) -> Bool { overlay.hasChanged(families) }
     }
 
     /// The store as it was at one moment.

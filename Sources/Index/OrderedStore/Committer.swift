@@ -37,10 +37,12 @@ package final class Committer: Sendable {
         let isPatient: Bool
         /// What was queued after it is not committed where it fails.
         let isPrerequisite: Bool
+        /// It may change what is held.
+        let passesHold: Bool
 
         /// - Parameter reads: rows that `build` is likely to ask for.
         package init<R: Sendable>(
-            files: [any SyncableFile], reads: [RowName] = [], isPatient: Bool, isPrerequisite: Bool = false,
+            files: [any SyncableFile], reads: [RowName] = [], isPatient: Bool, isPrerequisite: Bool = false, passesHold: Bool = false,
             _ build: @escaping @Sendable (OrderedStore.Batch) throws(RegistryError) -> R,
             completion: @escaping @Sendable (Result<R, RegistryError>) -> Void
         ) {
@@ -48,6 +50,7 @@ package final class Committer: Sendable {
             self.reads = reads
             self.isPatient = isPatient
             self.isPrerequisite = isPrerequisite
+            self.passesHold = passesHold
             self.build = { batch throws(RegistryError) in
                 let value = try build(batch)
                 return { completion(.success(value)) }
@@ -66,8 +69,15 @@ package final class Committer: Sendable {
     private let hasRoom: @Sendable () -> Bool
     private let state = Mutex(State())
 
+    /// Rows that nobody changes for now.
+    struct Hold {
+        let families: Set<OrderedStore.Family>
+        let refusal: RegistryError
+    }
+
     private struct State {
         var poison: RegistryError?
+        var hold: Hold?
         var metrics = OrderedStore.Metrics()
         var thread: WorkerThread?
     }
@@ -97,6 +107,9 @@ package final class Committer: Sendable {
         }
         state.withLock { $0.thread = thread }
     }
+
+    /// Of the builds that come from now on: called by one of them it is at one place in their order.
+    func hold(_ hold: Hold?) { state.withLock { $0.hold = hold } }
 
     package func put(_ request: Request) {
         if mailbox.put(request) == nil { request.fail(RegistryError(.unavailable, subject: .store, reason: "the store is closed")) }
@@ -178,7 +191,10 @@ package final class Committer: Sendable {
     private func build(_ request: Request, on batch: OrderedStore.Batch) -> @Sendable () -> Void {
         batch.setSavepoint()
         do throws(RegistryError) {
-            return try request.build(batch)
+            let answer = try request.build(batch)
+            // It is known only now what it changes.
+            if !request.passesHold, let hold = state.withLock({ $0.hold }), batch.hasChanged(hold.families) { throw hold.refusal }
+            return answer
         } catch {
             batch.rollBack()
             return { request.fail(error) }

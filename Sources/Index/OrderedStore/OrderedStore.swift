@@ -102,6 +102,24 @@ public final class OrderedStore: OrderedRows, Sendable {
         committer.put(Committer.Request(files: files, isPatient: isPatient, build, completion: completion))
     }
 
+    // MARK: Holding changes up
+
+    /// Every commit that would change a row of one of the families is refused from now on, until `release`; reads go on, and commits to other
+    /// families. Returns once all that came before it is durable. Called again, the last one counts.
+    package func hold(_ families: Set<Family>, refusing refusal: RegistryError) async throws(RegistryError) {
+        try await commit { [committer] _ in committer.hold(Committer.Hold(families: families, refusal: refusal)) }
+    }
+
+    package func release() { committer.hold(nil) }
+
+    /// As `commit`, and not held up.
+    package func commitPastHold(_ build: @escaping @Sendable (Batch) throws(RegistryError) -> Void) async throws(RegistryError) {
+        let result = await withUnsafeContinuation { (waiter: UnsafeContinuation<Result<Void, RegistryError>, Never>) in
+            committer.put(Committer.Request(files: [], isPatient: false, passesHold: true, build) { waiter.resume(returning: $0) })
+        }
+        try result.get()
+    }
+
     /// The store as it is now, in a directory that does not exist yet, to be opened or copied; its files may be shared with the store's. Blocks.
     public func checkpoint(at path: String) throws(RegistryError) { try opened().checkpoint(at: path) }
 

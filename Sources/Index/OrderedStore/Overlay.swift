@@ -76,6 +76,16 @@ package struct Overlay {
         clearedAtSavepoint = cleared.count
     }
 
+    /// Whether anything in one of the families was changed since the last savepoint, be it to what it was.
+    func hasChanged(_ families: Set<OrderedStore.Family>) -> Bool {
+        let isWritten = undo.contains { step in
+            switch step {
+            case .restore(let family, _), .forget(let family, key: _): families.contains(family)
+            }
+        }
+        return isWritten || cleared[clearedAtSavepoint...].contains { families.contains($0.family) }
+    }
+
     /// As it was at the last savepoint.
     mutating func rollBack() {
         while let step = undo.popLast() {

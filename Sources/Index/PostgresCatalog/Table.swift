@@ -84,6 +84,9 @@ struct Table: Sendable {
     private static let tables: [Keyspace.Tag: Table] = Dictionary(
         uniqueKeysWithValues: Keyspace.Tag.allCases.map { ($0, table(of: $0)) })
 
+    /// All of them.
+    static var names: Set<String> { Set((Array(tables.values) + [locations, auditRecords, auditLinks]).map(\.name)) }
+
     private static func table(of tag: Keyspace.Tag) -> Table {
         switch tag {
         case .meta: Table("catalog_state", tag, .row, ("item", .byte))

@@ -2,7 +2,7 @@ package import CatalogRules
 package import Core
 package import OrderedStore
 
-/// A store whose catalog is moved, out of it or into it; nobody else has it open.
+/// A store whose catalog is moved: out of it, also while a server uses it, or into it, which nobody else has open then.
 package struct RocksMove: MoveSource, MoveTarget {
     private let store: OrderedStore
     private let pool = BlockingPool(threads: 1, name: "rocks-move")
@@ -17,9 +17,28 @@ package struct RocksMove: MoveSource, MoveTarget {
 
     // MARK: Out of it
 
-    package func retire(to place: String) async throws(RegistryError) { try await put([MoveMark.gone(to: place).row]) }
+    package func hold() async throws(RegistryError) {
+        try await store.hold(
+            Set(CatalogMove.families),
+            refusing: RegistryError(
+                .unavailable, subject: .store, reason: "the catalog is being moved, and takes no changes for now; try again", retryAfterSeconds: 5))
+    }
 
-    package func release() async {}
+    package func retire(to place: String) async throws(RegistryError) {
+        let mark = MoveMark.gone(to: place).row
+        try await store.commitPastHold { batch in batch.put(mark.key, mark.value, in: mark.family) }
+        try await store.hold(
+            Set(CatalogMove.families),
+            refusing: RegistryError(
+                .unavailable, subject: .store, reason: "the catalog was moved to \(place): this server has to be started anew with database_url",
+                retryAfterSeconds: 30))
+    }
+
+    package func release() async {
+        // Where the mark cannot be read, it may be there.
+        let mark = try? await look { rows throws(RegistryError) in try MoveMark.read(from: rows) == nil }
+        if mark == true { store.release() }
+    }
 
     // MARK: Into it
 
@@ -45,6 +64,9 @@ package struct RocksMove: MoveSource, MoveTarget {
             for row in rows { batch.put(row.key, row.value, in: row.family) }
         }
     }
+
+    /// Each of the commits was durable, and the mark is there since the first.
+    package func prepare() async throws(RegistryError) {}
 
     package func finish() async throws(RegistryError) {
         try await store.commit { batch in
