@@ -68,6 +68,9 @@ private struct WatchedLocations: SharedLocations {
     func rows(naming object: EntityID, after blob: BlobID?, limit: Int) async throws(RegistryError) -> [SharedRow] {
         try await catalog.rows(naming: object, after: blob, limit: limit)
     }
+    func objects(after object: EntityID?, limit: Int) async throws(RegistryError) -> [EntityID] {
+        try await catalog.objects(after: object, limit: limit)
+    }
     func held() async throws(RegistryError) -> [UInt16: SharedLife] { try await catalog.held() }
     func rows(heldBy node: UInt16, after blob: BlobID?, limit: Int) async throws(RegistryError) -> [SharedRow] {
         try await catalog.rows(heldBy: node, after: blob, limit: limit)
