@@ -9,7 +9,9 @@ import Testing
         let house = try await House()
         await house.repository("files")
         let digest = try #require(await house.put("hello", at: "a/1/f", in: "files").json["checksum_sha256"]?.string)
-        let why = await house.send(.get, "/api/v1/admin/sweep/sha256:\(digest)").json
+        var why: JSON = [:]
+        // The upload holds its bytes for a moment after it was answered.
+        for _ in 0..<10_000 where why["reasons"]?.array?.count != 1 { why = await house.send(.get, "/api/v1/admin/sweep/sha256:\(digest)").json }
         #expect(why["reasons"] == ["the artifact a/1/f of files"])
         #expect(why["is_dying"] == false && why["size_bytes"] == 5)
         await house.send(.delete, "/api/v1/repositories/files/artifacts/a/1/f")

@@ -142,11 +142,8 @@ public final class House: Sendable {
         scrub.bytesPerSecondMax = 0
         engine.scrub = try Scrub(of: blobs, named: catalog, options: scrub)
         registry = Registry(
-            catalog: catalog, blobs: blobs, access: access, outbound: outbound,
-            frontends: BuiltIn.frontends + options.frontends,
-            workers: workers,
-            sealer: sealer, options: engine, world: world,
-            log: log)
+            catalog: catalog, blobs: blobs, access: access, outbound: outbound, frontends: BuiltIn.frontends + options.frontends, workers: workers,
+            sealer: sealer, options: engine, world: world, log: log)
         counters = StorageCounters(catalog: catalog)
         try await counters.load()
         var rest = AdminAPI.Options(version: "test", detailedHealth: false)
