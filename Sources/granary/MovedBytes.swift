@@ -159,7 +159,9 @@ struct MoveSides: Sendable {
     let disk: BlobStore
     let log: Logger
     /// Of the data directory; gone when nothing is moved.
-    var folder: String { directories.root + "/moving" }
+    var folder: String { MoveSides.folder(of: directories) }
+
+    static func folder(of directories: Directories) -> String { directories.root + "/moving" }
 
     private final class Opened: Sendable {
         let bytes = Mutex<MovedBytes?>(nil)

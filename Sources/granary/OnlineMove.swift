@@ -30,6 +30,8 @@ final class OnlineMove: CatalogMover {
         self.blobs = blobs
         self.world = world
         self.log = log
+        // Of one that was killed.
+        MovedBytes.remove(MoveSides.folder(of: directories))
     }
 
     var status: CatalogMoveStatus { state.withLock { $0.status } }
