@@ -64,9 +64,10 @@ import Testing
         #expect(mover.state.withLock { $0.given }.isEmpty)
         #expect(await house.send(.post, Self.path, json: ["s3_bucket": "b"]).outcome == "400 VALIDATION_ERROR")
         let other = try await House()
-        for method in [HTTPRequest.Method.get, .post, .delete] {
+        for method in [HTTPRequest.Method.post, .delete] {
             #expect(await other.send(method, Self.path, json: Self.place).outcome == "409 CONFLICT")
         }
+        #expect(await other.send(.get, Self.path).json["state"] == "none")
     }
 }
 
