@@ -107,7 +107,7 @@ struct AnswersAgainTests {
             let client = try await RawClient.connect(to: port)
             let get = "GET /a HTTP/1.1\r\nHost: a\r\n"
             let requests = ["\(get)\r\n", "\(get)If-None-Match: \"v1\"\r\n\r\n", "\(get)Range: bytes=1-2\r\n\r\n"]
-            for (request, expected) in zip(requests, [(status: 200, body: "/a"), (304, ""), (206, "a ")]) {
+            for (request, expected) in zip(requests, [(200, "/a"), (304, ""), (206, "a ")]) {
                 // Asked before the server is at rest after the one before, it is answered anew.
                 var (fresh, again) = (stable(try await client.ask(request)), RawClient.Reply?.none)
                 for _ in 0..<1000 where again == nil {
@@ -115,7 +115,7 @@ struct AnswersAgainTests {
                     let reply = stable(try await client.ask(request))
                     if source.counts[1] > given { again = reply } else { fresh = reply }
                 }
-                #expect(fresh.status == expected.status && fresh.body.hasPrefix(expected.body))
+                #expect(fresh.status == expected.0 && fresh.body.hasPrefix(expected.1))
                 #expect(fresh == again)
             }
             await client.close()
