@@ -161,9 +161,11 @@ extension Fixture {
         let removed = try await fixture.blobs.sweepChunks(dryRun: false).removedChunks
         #expect(removed > 0 && removed < Int64(both) / 2)
         #expect(try await fixture.read(other) == archives[1])
-        // Nobody reads on in the recipe; it is whole now.
-        fixture.blobs.recipes.removeAll()
-        _ = try await fixture.blobs.sweepChunks(dryRun: false)
+        // It is whole now; who made it reads on in the recipe for a moment.
+        for _ in 0..<1000 where try fixture.chunkRows > 0 {
+            fixture.blobs.recipes.removeAll()
+            _ = try await fixture.blobs.sweepChunks(dryRun: false)
+        }
         #expect(try fixture.chunkRows == 0)
         #expect(try await fixture.read(other) == archives[1])
     }

@@ -154,7 +154,8 @@ def publish_npm(own, number, content):
 
 
 def publish_image(own, number, content):
-    image = f"/v2/images/load{own}"
+    # The list of an image's tags comes in pages.
+    image = f"/v2/images/load{own}x{number // 50}"
 
     def push(data):
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
