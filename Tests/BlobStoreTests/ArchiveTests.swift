@@ -160,12 +160,18 @@ extension Fixture {
         try await fixture.remove([one])
         let removed = try await fixture.blobs.sweepChunks(dryRun: false).removedChunks
         #expect(removed > 0 && removed < Int64(both) / 2)
+        let opened = try #require(try await fixture.blobs.location(of: other))
+        var reader = try await fixture.blobs.openedArchive(other, at: opened)
+        #expect(reader != nil)
         #expect(try await fixture.read(other) == archives[1])
-        // It is whole now; who made it reads on in the recipe for a moment.
-        for _ in 0..<1000 where try fixture.chunkRows > 0 {
-            fixture.blobs.recipes.removeAll()
-            _ = try await fixture.blobs.sweepChunks(dryRun: false)
-        }
+        // It is whole now, and somebody reads on in the recipe.
+        fixture.blobs.recipes.removeAll()
+        _ = try await fixture.blobs.sweepChunks(dryRun: false)
+        withExtendedLifetime(reader) {}
+        #expect(try fixture.chunkRows > 0)
+        reader = nil
+        // Who made it whole does so for a moment, too.
+        for _ in 0..<1000 where try fixture.chunkRows > 0 { _ = try await fixture.blobs.sweepChunks(dryRun: false) }
         #expect(try fixture.chunkRows == 0)
         #expect(try await fixture.read(other) == archives[1])
     }

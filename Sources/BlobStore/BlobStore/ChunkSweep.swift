@@ -107,7 +107,12 @@ extension BlobStore {
             return isWhole
         }
         // After the rows: a reader whose blob had none any more had registered before, or found none either.
-        for blob in recipes.living { mark(blob.recipe) }
+        for blob in recipes.living {
+            mark(blob.recipe)
+            // Held by a reader alone: its chunks are for a later sweep.
+            let row = try index.get(blob.id.bytes, in: .blobLocations).map { row throws(RegistryError) in try BlobLocation(row) }
+            if row?.isWhole ?? true { mayHaveDeadChunks.store(true, ordering: .relaxed) }
+        }
         return isWhole ? marks : nil
     }
 
