@@ -39,7 +39,7 @@ enum RepositoryTokenEndpoints {
     ]
 
     private static func administered(_ call: Call) async throws(RegistryError) -> Repository {
-        try call.access.authorize(call.caller, .admin, on: try await call.registry.catalog.repository(try call.repositoryKey())).repository
+        try await call.registry.authorize(call.caller, .admin, in: try call.repositoryKey()).repository
     }
 
     /// Any other token looks like none.

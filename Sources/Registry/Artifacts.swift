@@ -106,7 +106,7 @@ extension Registry {
     }
 
     public func deleteArtifact(at path: AssetPath, in key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) {
-        let asked = try access.authorize(origin.caller, .delete, on: try await catalog.repository(key), about: .name(path.text))
+        let asked = try await authorize(origin.caller, .delete, in: key, about: .name(path.text))
         // What a remote remembers may be forgotten there; a virtual repository holds nothing itself.
         let authorized = isVirtual(asked.repository) ? try await changing(asked, origin).authorized : asked
         for attempt in 1... {
@@ -178,7 +178,7 @@ extension Registry {
     private func writing(
         to key: RepositoryKey, about subject: Subject = .unknown, by origin: RequestOrigin
     ) async throws(RegistryError) -> RepositorySession {
-        try await changing(try access.authorize(origin.caller, .write, on: try await catalog.repository(key), about: subject), origin)
+        try await changing(try await authorize(origin.caller, .write, in: key, about: subject), origin)
     }
 
     /// Where a change of the repository is made.

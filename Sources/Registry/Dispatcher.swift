@@ -154,7 +154,7 @@ extension Registry {
             }
             let repository = try await repository(target.key, servedBy: frontend)
             let authorized = try authorize(
-                caller, context.needs ?? .read, on: repository, named: name, about: Subject(of: target.inRepository, frontend))
+                caller, context.needs ?? .read, on: repository, named: name, target.key, about: Subject(of: target.inRepository, frontend))
 
             // Reply.
             switch target.inRepository {
@@ -174,9 +174,9 @@ extension Registry {
 
     /// `Access.authorize`, where "not found" is about the repository: a format's client is told that, not that its file or blob is missing.
     private func authorize(
-        _ caller: Caller, _ permission: Permission, on repository: Repository?, named name: String, about subject: Subject
+        _ caller: Caller, _ permission: Permission, on repository: Repository?, named name: String, _ key: RepositoryKey?, about subject: Subject
     ) throws(RegistryError) -> Authorized {
-        do throws(RegistryError) { return try access.authorize(caller, permission, on: repository, about: subject) } catch {
+        do throws(RegistryError) { return try access.authorize(caller, permission, on: repository, named: key, about: subject) } catch {
             guard error.code == .notFound else { throw error }
             throw RegistryError(.notFound, subject: .repository(name), reason: error.reason)
         }

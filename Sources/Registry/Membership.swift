@@ -77,7 +77,7 @@ extension Registry {
     private func changeMembers(
         of key: RepositoryKey, by origin: RequestOrigin, _ change: (inout Repository) async throws(RegistryError) -> Void
     ) async throws(RegistryError) -> Repository {
-        let authorized = try access.authorize(origin.caller, .admin, on: try await catalog.repository(key), scope: .writeRepositories)
+        let authorized = try await authorize(origin.caller, .admin, in: key, scope: .writeRepositories)
         var repository = try virtual(authorized.repository)
         try await change(&repository)
         repository.updated = world.now()

@@ -12,7 +12,7 @@ extension Registry {
     /// has no such thing. The next request asks upstream.
     /// - Returns: whether there was anything to forget.
     public func invalidateCache(_ path: String, in key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) -> Bool {
-        let repository = try access.authorize(origin.caller, .admin, on: try await catalog.repository(key)).repository
+        let repository = try await authorize(origin.caller, .admin, in: key).repository
         guard repository.kind == .remote, let frontend = frontend(for: repository.format) else { throw notRemote(repository) }
         var text = path[...]
         while text.hasPrefix("/") { text = text.dropFirst() }
@@ -58,7 +58,7 @@ extension Registry {
 
     /// Replaces the rules; none lets every path through as it is.
     public func setRoutingRules(_ rules: [RoutingRule], of key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) -> Repository {
-        let repository = try access.authorize(origin.caller, .admin, on: try await catalog.repository(key)).repository
+        let repository = try await authorize(origin.caller, .admin, in: key).repository
         guard repository.kind == .remote else { throw notRemote(repository) }
         guard rules.count <= RoutingRule.rulesMax else {
             throw RegistryError(.invalid, subject: .field("rules"), reason: "at most \(RoutingRule.rulesMax) rules")
@@ -72,7 +72,7 @@ extension Registry {
     /// Asks the upstream's own URL.
     /// - Throws: `upstreamFailed` or `unavailable` when it does not answer.
     public func testUpstream(of key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) -> (status: Int, url: String) {
-        let repository = try access.authorize(origin.caller, .admin, on: try await catalog.repository(key)).repository
+        let repository = try await authorize(origin.caller, .admin, in: key).repository
         guard repository.kind == .remote else { throw notRemote(repository) }
         let url = try upstream(of: repository).url
         var request = try fetchRequest(UpstreamRequest(url: url), to: repository, bodyBytesMax: .max)

@@ -70,7 +70,7 @@ extension Registry {
     public func updateRepository(
         _ key: RepositoryKey, with draft: RepositoryDraft, by origin: RequestOrigin
     ) async throws(RegistryError) -> Repository {
-        var repository = try access.authorize(origin.caller, .admin, on: try await catalog.repository(key)).repository
+        var repository = try await authorize(origin.caller, .admin, in: key).repository
         // Whoever runs a repository may not point this server at its own network.
         if draft.settings["upstream_allow_private"] == "true" { try access.requireAdmin(origin.caller, scope: .writeRepositories) }
         if let project = draft.project, project != repository.project {
@@ -94,9 +94,7 @@ extension Registry {
     }
 
     public func deleteRepository(_ key: RepositoryKey, by origin: RequestOrigin) async throws(RegistryError) {
-        let repository = try access.authorize(
-            origin.caller, .admin, on: try await catalog.repository(key), scope: .deleteRepositories
-        ).repository
+        let repository = try await authorize(origin.caller, .admin, in: key, scope: .deleteRepositories).repository
         let forgetting = try await access.forgetting(repository.id)
         let parts = try await leaving(repository.id).map { Change.Part.putRepository($0) } + forgetting.parts
         defer { access.forgot(forgetting) }
@@ -108,7 +106,14 @@ extension Registry {
 
     /// A repository the caller may read; else `notFound` (or `unauthenticated`), whether it exists or not.
     public func readable(_ key: RepositoryKey, by caller: Caller, about subject: Subject = .whole) async throws(RegistryError) -> Authorized {
-        try access.authorize(caller, .read, on: try await catalog.repository(key), about: subject)
+        try await authorize(caller, .read, in: key, about: subject)
+    }
+
+    /// `Access.authorize`, of the repository of that name.
+    public func authorize(
+        _ caller: Caller, _ permission: Permission, in key: RepositoryKey, about subject: Subject = .whole, scope: TokenScope? = nil
+    ) async throws(RegistryError) -> Authorized {
+        try access.authorize(caller, permission, on: try await catalog.repository(key), named: key, about: subject, scope: scope)
     }
 
     /// Deletes a project; its repositories stay, and belong to none.
@@ -137,7 +142,7 @@ extension Registry {
         let repository = try await catalog.repository(key)
         let isListed = access.mayList(caller, repository)
         if isListed, let repository { return repository }
-        return try access.authorize(caller, .read, on: repository).repository
+        return try access.authorize(caller, .read, on: repository, named: key).repository
     }
 
     /// Every repository the caller may know of, in byte order of the keys.

@@ -42,7 +42,7 @@ extension Registry {
     // MARK: Asked for
 
     private func trashed(_ key: RepositoryKey, _ permission: Permission, by origin: RequestOrigin) async throws(RegistryError) -> Repository {
-        let repository = try access.authorize(origin.caller, permission, on: try await catalog.repository(key)).repository
+        let repository = try await authorize(origin.caller, permission, in: key).repository
         guard isLocal(repository) else {
             throw RegistryError(
                 .invalid, subject: .repository(key.text),

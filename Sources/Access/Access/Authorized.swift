@@ -32,12 +32,14 @@ extension Access {
     ///
     /// A repository the caller may not see answers like one that does not exist (pass nil): the same code, subject and reason.
     /// - Parameters:
+    ///   - name: what was asked for, whether it is there or not.
     ///   - subject: what it is about inside the repository, for rights and tokens that are limited to names.
     ///   - scope: the scope a token needs, where it is not the one of the permission (`read:repositories` for management).
     /// - Throws: `unauthenticated` when nobody asked and it is not public; `notFound` when they may not see it; `forbidden` when they see it,
     ///   but may not do this.
     public func authorize(
-        _ caller: Caller, _ permission: Core.Permission, on repository: Repository?, about subject: Subject = .whole, scope: TokenScope? = nil
+        _ caller: Caller, _ permission: Core.Permission, on repository: Repository?, named name: RepositoryKey? = nil, about subject: Subject = .whole,
+        scope: TokenScope? = nil
     ) throws(RegistryError) -> Authorized {
         let decided = Result { () throws(RegistryError) in try decide(caller, permission, on: repository, about: subject, scope: scope) }
         switch decided {
@@ -45,7 +47,7 @@ extension Access {
             if permission != .read || keepsReads { try keep(caller, "\(permission)", on: repository, package: subject.name) }
             return authorized
         case .failure(let error):
-            try keep(caller, "\(permission)", on: repository, package: subject.name, refusal: error.code)
+            try keep(caller, "\(permission)", on: repository, named: name, package: subject.name, refusal: error.code)
             throw error
         }
     }
@@ -192,7 +194,7 @@ extension Access {
     }
 
     /// Asked about in the place of a repository that is not there. Whatever is found of it, nothing is given.
-    private static let nowhere: Repository = {
+    static let nowhere: Repository = {
         guard let key = RepositoryKey("nowhere") else { preconditionFailure("a key") }
         return Repository(id: RepositoryID(high: 0, low: 0), key: key, name: "", format: "", kind: .local, created: Timestamp(milliseconds: 0))
     }()

@@ -43,13 +43,16 @@ extension Access {
     /// Keeps what was decided about a caller who asked over the network; a server's own doings are no decisions.
     ///
     /// Reads that were allowed are kept only where that is asked for. What is refused is refused whether or not that can be kept.
+    /// - Parameter name: of a repository that is not there: in the log it has an id of zeros, as long as any, for the time that a line takes tells.
     func keep(
-        _ caller: Caller, _ action: String, on repository: Repository?, package: String? = nil, refusal: RegistryError.Code? = nil
+        _ caller: Caller, _ action: String, on repository: Repository?, named name: RepositoryKey? = nil, package: String? = nil,
+        refusal: RegistryError.Code? = nil
     ) throws(RegistryError) {
         guard let decisions, let asked = caller.asked else { return }
+        let key = repository?.key ?? name
         let decision = Decision(
             at: world.now(), actor: caller.actor, credential: caller.credentialKind, credentialID: caller.root.id, action: action,
-            kind: repository == nil ? "server" : "repository", subject: repository?.key.text, subjectID: repository?.id,
+            kind: key == nil ? "server" : "repository", subject: key?.text, subjectID: key.map { _ in (repository ?? Access.nowhere).id },
             detail: package.map { Redaction.target($0) },
             refusal: refusal, asked: asked, requestID: asked.requestID)
         try keep(decision, in: decisions)

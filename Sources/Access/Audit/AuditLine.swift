@@ -29,13 +29,6 @@ enum AuditLine {
         add("kind", decision.kind)
         add("subject", decision.subject)
         add("subject_id", decision.subjectID?.description)
-        if decision.refusal != nil, decision.subjectID == nil {
-            // Written and taken back: a refusal takes as long as one about something that is there.
-            let end = line.count
-            add("subject", "nowhere")
-            add("subject_id", EntityID(high: 0, low: 0).description)
-            line.removeSubrange(end...)
-        }
         add("detail", decision.detail)
         add("refusal", decision.refusal?.rawValue)
         add("method", decision.asked?.method)

@@ -217,22 +217,29 @@ public final class BlobStore: Sendable {
         await leases.claim(id)
         defer { leases.unclaim(id) }
         if let placement = leases.join(id) { return try await found(placement, arrival, isHereAlone) }
-        var (isDamaged, isAway) = (false, false)
+        var isReplaced = false
         do throws(RegistryError) {
-            isAway = try await self.isAway(id, length: arrival.size)
-            if !isAway, let content = try await content(of: id, isKept: true) {
+            isReplaced = try await replaces(id, arrival)
+            if !isReplaced, let content = try await content(of: id, isKept: true) {
                 let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
                 return try await found(placement, arrival, isHereAlone)
             }
         } catch {
             guard error.code == .corrupt else { throw error }
             log.error("a damaged blob is stored anew from an upload of the same bytes", metadata: ["blob": "\(id)", "error": "\(error)"])
-            isDamaged = true
+            isReplaced = true
         }
-        let placement = try await newPlacement(id, arrival, replacing: isDamaged || isAway)
+        let placement = try await newPlacement(id, arrival, replacing: isReplaced)
         let held = leases.hold(placement)
         if held !== placement { abandon(placement) }
         return try await secured(held, arrival.digests, arrival.session, isHereAlone)
+    }
+
+    /// Whether the blob is to lie where these bytes go, without a look at those that are there: where they would have to be fetched or made again for
+    /// it, and in the place of a small record, which costs as much to read as to write, and would tell by the time it takes that somebody has it.
+    private func replaces(_ id: BlobID, _ arrival: Arrival) async throws(RegistryError) -> Bool {
+        if case .memory = arrival.bytes, sharing == nil, case .segment = try await location(of: id)?.place { return true }
+        return try await isAway(id, length: arrival.size)
     }
 
     /// What is handed out: with a tier that is written through, or a bucket that is shared, when that has the bytes.
