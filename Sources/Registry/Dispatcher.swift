@@ -187,7 +187,8 @@ extension Registry {
         guard let key else { return nil }
         let repository = try await catalog.repository(key)
         // Asked of what is not there, too: the time that it takes would tell.
-        let isServed = frontend.format.answers(to: repository?.format ?? frontend.format.name)
+        let format = frontend.format
+        let isServed = format.answers(to: repository?.format ?? format.name)
         return isServed ? repository : nil
     }
 

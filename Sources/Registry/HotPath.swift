@@ -16,7 +16,8 @@ extension Registry {
         guard let key = path.segments.first.flatMap({ RepositoryKey($0) }),
             case .found(let route, let match) = mount.routes.find(path.dropping(1), head.method, of: key), route.mayBeHot
         else { return nil }
-        let givesTokens = mount.frontend.format.givesTokens
+        let format = mount.frontend.format
+        let givesTokens = format.givesTokens
         do throws(RegistryError) {
             guard let (caller, standing) = try access.authenticateAtOnce(.from(head, authorizationOnly: givesTokens)) else { return nil }
             // What is not there is asked about as what may not be seen is: the time that it takes would tell.
@@ -25,7 +26,7 @@ extension Registry {
             // Every mark comes before what it marks is read; only the repository has to be read once to know which.
             let mark = hot.stamps.mark(.repository(named))
             let repository = hot.repository(key)
-            guard mount.frontend.format.answers(to: repository?.format ?? mount.frontend.format.name) else { return nil }
+            guard format.answers(to: repository?.format ?? format.name) else { return nil }
             // A name is only worth its making where somebody is bound to names.
             let subject = caller.isBoundToNames ? Subject(name: mount.frontend.tokenName(of: match)) : .whole
             guard let authorized = access.authorizeAtOnce(caller, route.needs, on: repository, about: subject), !authorized.isLimited,

@@ -63,7 +63,8 @@ extension Access {
     ) throws(RegistryError) -> Authorized {
         let scope = scope ?? .needed(for: permission)
         // Both questions are asked of what is not there, too: the time that they take would tell.
-        let reached = reach(of: caller, permission, on: repository ?? Access.nowhere, about: subject, scope: scope)
+        let asked = repository ?? .nowhere
+        let reached = reach(of: caller, permission, on: asked, about: subject, scope: scope)
         if let repository, case .some(let names) = reached {
             guard !caller.mustChangePassword else { throw Access.passwordMustChange }
             return Authorized(repository: repository, permission: permission, caller: caller, subject: subject, names: names)
@@ -71,7 +72,7 @@ extension Access {
         if caller.isAnonymous {
             throw RegistryError(.unauthenticated, subject: .request, reason: "this needs credentials: log in, or send a token")
         }
-        let isSeen = isVisible(repository ?? Access.nowhere, to: caller)
+        let isSeen = isVisible(asked, to: caller)
         guard let repository, isSeen else {
             throw RegistryError(.notFound, subject: .request, reason: "there is no such repository, or you may not see it")
         }
@@ -127,7 +128,7 @@ extension Access {
     /// Whether listings name it; nil, what is not there, takes as long as what they do not name. A token may list repositories whose bytes it does
     /// not cover.
     public func mayList(_ caller: Caller, _ repository: Repository?) -> Bool {
-        let isSeen = isVisible(repository ?? Access.nowhere, to: caller)
+        let isSeen = isVisible(repository ?? .nowhere, to: caller)
         return !caller.mustChangePassword && isSeen && repository != nil
     }
 
@@ -192,12 +193,6 @@ extension Access {
             throw RegistryError(.forbidden, subject: .request, reason: "the token lacks the scope \(scope.rawValue)")
         }
     }
-
-    /// Asked about in the place of a repository that is not there. Whatever is found of it, nothing is given.
-    static let nowhere: Repository = {
-        guard let key = RepositoryKey("nowhere") else { preconditionFailure("a key") }
-        return Repository(id: RepositoryID(high: 0, low: 0), key: key, name: "", format: "", kind: .local, created: Timestamp(milliseconds: 0))
-    }()
 
     private static var passwordMustChange: RegistryError {
         RegistryError(.forbidden, subject: .request, reason: "the password must be changed first")

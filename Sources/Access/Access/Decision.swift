@@ -52,7 +52,7 @@ extension Access {
         let key = repository?.key ?? name
         let decision = Decision(
             at: world.now(), actor: caller.actor, credential: caller.credentialKind, credentialID: caller.root.id, action: action,
-            kind: key == nil ? "server" : "repository", subject: key?.text, subjectID: key.map { _ in (repository ?? Access.nowhere).id },
+            kind: key == nil ? "server" : "repository", subject: key?.text, subjectID: key == nil ? nil : repository?.id ?? EntityID(high: 0, low: 0),
             detail: package.map { Redaction.target($0) },
             refusal: refusal, asked: asked, requestID: asked.requestID)
         try keep(decision, in: decisions)

@@ -210,16 +210,16 @@ public final class BlobStore: Sendable {
         try TemporaryFile(in: blobs, named: "\(directory)/uploads/\(world.newID()).tmp")
     }
 
-    /// Gives complete bytes their place, or drops them when the store has them.
+    /// Gives complete bytes their place, or gives them up when the store has them.
     /// - Parameter isHereAlone: the bucket that is shared, if one is, has them: they come from there.
     func place(_ arrival: Arrival, isHereAlone: Bool = false) async throws(RegistryError) -> StagedBlob {
         guard let id = arrival.digests.first.flatMap({ BlobID($0) }) else { preconditionFailure("SHA-256 is the first digest") }
         await leases.claim(id)
         defer { leases.unclaim(id) }
         if let placement = leases.join(id) { return try await found(placement, arrival, isHereAlone) }
-        var isReplaced = false
+        var isReplaced = isStoredAnew(arrival)
         do throws(RegistryError) {
-            isReplaced = try await replaces(id, arrival)
+            if !isReplaced { isReplaced = try await isAway(id, length: arrival.size) }
             if !isReplaced, let content = try await content(of: id, isKept: true) {
                 let placement = leases.hold(Placement(id, size: content.length, in: .stored(content)))
                 return try await found(placement, arrival, isHereAlone)
@@ -235,11 +235,11 @@ public final class BlobStore: Sendable {
         return try await secured(held, arrival.digests, arrival.session, isHereAlone)
     }
 
-    /// Whether the blob is to lie where these bytes go, without a look at those that are there: where they would have to be fetched or made again for
-    /// it, and in the place of a small record, which costs as much to read as to write, and would tell by the time it takes that somebody has it.
-    private func replaces(_ id: BlobID, _ arrival: Arrival) async throws(RegistryError) -> Bool {
-        if case .memory = arrival.bytes, sharing == nil, case .segment = try await location(of: id)?.place { return true }
-        return try await isAway(id, length: arrival.size)
+    /// Small bytes go into a record of their own without a look for another, which would cost as much as it spares, and tell by the time it takes that
+    /// somebody has them. The record that the blob had is dead then, damaged or not. Blobs as small as that are never in chunks.
+    private func isStoredAnew(_ arrival: Arrival) -> Bool {
+        guard case .memory = arrival.bytes, sharing == nil else { return false }
+        return arrival.size <= BlobStore.readInMemoryBytesMax
     }
 
     /// What is handed out: with a tier that is written through, or a bucket that is shared, when that has the bytes.
