@@ -38,8 +38,8 @@ extension Access {
     /// - Throws: `unauthenticated` when nobody asked and it is not public; `notFound` when they may not see it; `forbidden` when they see it,
     ///   but may not do this.
     public func authorize(
-        _ caller: Caller, _ permission: Core.Permission, on repository: Repository?, named name: RepositoryKey? = nil, about subject: Subject = .whole,
-        scope: TokenScope? = nil
+        _ caller: Caller, _ permission: Core.Permission, on repository: Repository?, named name: RepositoryKey? = nil,
+        about subject: Subject = .whole, scope: TokenScope? = nil
     ) throws(RegistryError) -> Authorized {
         let decided = Result { () throws(RegistryError) in try decide(caller, permission, on: repository, about: subject, scope: scope) }
         switch decided {

@@ -235,10 +235,11 @@ public final class BlobStore: Sendable {
         return try await secured(held, arrival.digests, arrival.session, isHereAlone)
     }
 
-    /// Small bytes go into a record of their own without a look for another, which would cost as much as it spares, and tell by the time it takes that
-    /// somebody has them. The record that the blob had is dead then, damaged or not. Blobs as small as that are never in chunks.
+    /// Small bytes go into a record of their own without a look for another, which would cost as much as it spares, and tell by the time it takes
+    /// that somebody has them. The record that the blob had is dead then, damaged or not. Blobs as small as that are never in chunks.
     private func isStoredAnew(_ arrival: Arrival) -> Bool {
-        guard case .memory = arrival.bytes, sharing == nil else { return false }
+        // Where they would have to go into a bucket first, it is that which takes the time.
+        guard case .memory = arrival.bytes, sharing == nil, tiering?.options.policy != .writeThrough else { return false }
         return arrival.size <= BlobStore.readInMemoryBytesMax
     }
 
