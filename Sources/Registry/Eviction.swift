@@ -93,7 +93,10 @@ extension Registry {
         while !Task.isCancelled {
             do throws(RegistryError) {
                 try await tendCachesOnce()
-                if catalog.isShared { try await fetches.clear() }
+                if catalog.isShared {
+                    try await fetches.clear()
+                    try await editions.moments.clear()
+                }
             } catch {
                 log.error("caches are tended again in a minute", metadata: ["error": "\(error)"])
             }

@@ -34,6 +34,22 @@ extension Registry {
             throw gone
         }
     }
+
+    /// The answer of the first node that has what a GET or HEAD asks for, where this one has not; nil when none has.
+    func answered(byOthers head: RequestHead) async throws(RegistryError) -> Response? {
+        guard let nodes = options.nodes, !head.fields.contains(where: { $0.name == .granaryNode }) else { return nil }
+        for url in try await nodes.others() {
+            guard var request = Relay.request(head, .empty, to: url, from: nodes.number) else { return nil }
+            request.limits.stallSeconds = 30
+            do throws(RegistryError) {
+                let answer = try await nodes.client.fetch(request)
+                if [200, 206, 304].contains(answer.status) { return Relay.response(answer) }
+            } catch {
+                log.info("another node cannot be asked", metadata: ["url": "\(url)", "request": "\(head.requestID)", "error": "\(error)"])
+            }
+        }
+        return nil
+    }
 }
 
 /// A request on its way to another node, and its answer on the way back.

@@ -11,6 +11,8 @@ import Synchronization
 public final class Nodes: Sendable {
     /// After so long its number goes to another: no session lives longer.
     private static let forgottenSeconds: Int64 = 30 * 86_400
+    /// One that did not say for so long that it is there is not asked.
+    private static let silentSeconds: Int64 = 150
     private static let numbers = 1...UInt16.max
 
     struct Entry: Sendable {
@@ -53,7 +55,7 @@ public final class Nodes: Sendable {
         self.world = world
     }
 
-    private static func join(_ catalog: any Catalog, as identity: EntityID, at now: Timestamp) async throws(RegistryError) -> Entry {
+    private static func all(in catalog: any Catalog) async throws(RegistryError) -> [Entry] {
         var known: [Entry] = []
         var last: String?
         repeat {
@@ -61,6 +63,11 @@ public final class Nodes: Sendable {
             for record in page { known.append(try Entry(record)) }
             last = page.last?.id
         } while last != nil
+        return known
+    }
+
+    private static func join(_ catalog: any Catalog, as identity: EntityID, at now: Timestamp) async throws(RegistryError) -> Entry {
+        let known = try await all(in: catalog)
         var entry = Entry(number: 0, identity: identity, url: "", started: now, seen: now)
         let free = known.first { $0.seen.adding(seconds: forgottenSeconds) < now }
         if let before = known.first(where: { $0.identity == identity }) ?? free {
@@ -105,6 +112,12 @@ public final class Nodes: Sendable {
     func url(of number: UInt16) async throws(RegistryError) -> String? {
         guard let url = try await known(number)?.url, !url.isEmpty else { return nil }
         return url
+    }
+
+    /// Where those are that said so lately.
+    func others() async throws(RegistryError) -> [String] {
+        let since = world.now().adding(seconds: -Nodes.silentSeconds)
+        return try await Nodes.all(in: catalog).filter { $0.number != number && !$0.url.isEmpty && $0.seen >= since }.map(\.url)
     }
 
     /// Where a node said it is, and when it did so last; nil when there is no such node.

@@ -11,7 +11,7 @@ extension Registry {
     func viewResponse(
         _ view: View, in session: RepositorySession, head: RequestHead, fields: HTTPFields = [:]
     ) async throws(RegistryError) -> Response {
-        if let part = view.part { return try await editionResponse(part, in: session, fields: fields) }
+        if let part = view.part { return try await editionResponse(part, in: session, head: head, fields: fields) }
         let repository = session.authorized.repository
         let source = try await source(of: view, in: session)
         let key = ViewCache.Key(repository: repository.id, view: view, audience: source.audience)

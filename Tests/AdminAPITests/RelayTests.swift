@@ -13,7 +13,7 @@ import TestSupport
 import Testing
 
 /// A node with its socket.
-private struct Served {
+struct Served {
     let house: House
     let server: HTTPServer
     let port: Int

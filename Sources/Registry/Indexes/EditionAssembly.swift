@@ -17,7 +17,7 @@ struct EditionAssembly {
     let name: String
     let feed: IndexFeed
     let signing: Signing
-    let world: World
+    let moments: EditionMoments
     let workers: BlockingPool
     let meter: IndexMeter
 
@@ -38,11 +38,13 @@ struct EditionAssembly {
         let plans = try await plans(of: documents, over: streams, &state)
         let before = state.editions[name]
         let published = try await hashed(plans, state.pack, known: before?.generations.last)
-        let made = max(world.now(), before?.generations.last?.made ?? world.now())
-        let all = try await closed(published, streams, made: made)
+        var closing = Closing(published, streams, name, key: basis.key)
+        let last = before?.generations.last?.made
+        closing.edition.made = try await moments.made(name, of: feed, content: try closing.content(by: feed), after: last)
+        let all = try await closed(closing)
         meter.add { $0.generations += 1 }
         let generations = (before?.generations ?? []).suffix(EditionState.generationsMax - 1)
-        state.editions[name] = EditionState(basis: basis, generations: generations + [Generation(made: made, documents: all)])
+        state.editions[name] = EditionState(basis: basis, generations: generations + [Generation(made: closing.edition.made, documents: all)])
     }
 
     // MARK: Pieces
@@ -173,15 +175,35 @@ struct EditionAssembly {
 
     // MARK: Closing
 
-    private func closed(
-        _ published: [(String, Published)], _ streams: [IndexStream], made: Timestamp
-    ) async throws(RegistryError) -> [String: Published] {
-        var all = Dictionary(published) { first, _ in first }
-        let files = published.map { Edition.File(path: $0.0, size: $0.1.size, digests: $0.1.digests) }
-            .sorted { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) }
-        let edition = Edition(name: name, files: files, streams: streams, made: made)
+    /// What closes an edition is made of.
+    private struct Closing {
+        let published: [(String, Published)]
+        let key: String?
+        var edition: Edition
+
+        init(_ published: [(String, Published)], _ streams: [IndexStream], _ name: String, key: String?) {
+            let files = published.map { Edition.File(path: $0.0, size: $0.1.size, digests: $0.1.digests) }
+                .sorted { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) }
+            self.published = published
+            self.key = key
+            edition = Edition(name: name, files: files, streams: streams, made: Timestamp(milliseconds: 0))
+        }
+
+        /// SHA-256 of the pages and of who signs them; asked before the time is known.
+        func content(by feed: IndexFeed) throws(RegistryError) -> Digest {
+            var all = Array((key ?? "").utf8)
+            for case .page(let path, let contentType, let bytes) in try feed.indexing.closing(edition, in: feed.context) {
+                all += "\n\(path) \(contentType) \(bytes.count)\n".utf8
+                all += bytes
+            }
+            return .of(.sha256, all)
+        }
+    }
+
+    private func closed(_ closing: Closing) async throws(RegistryError) -> [String: Published] {
+        var all = Dictionary(closing.published) { first, _ in first }
         let isSigned = try await signing.key(feed.repository) != nil
-        for document in try feed.indexing.closing(edition, in: feed.context) {
+        for document in try feed.indexing.closing(closing.edition, in: feed.context) {
             switch document {
             case .page(let path, let contentType, let bytes): all[path] = Published(bytes, contentType: contentType)
             case .signature(let path, let contentType, let form, let signed):

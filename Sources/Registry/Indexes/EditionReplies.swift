@@ -8,12 +8,16 @@ import NIOCore
 
 extension Registry {
     /// A document of an edition: its pieces as they lie in the pack.
-    func editionResponse(_ part: EditionPart, in session: RepositorySession, fields: HTTPFields) async throws(RegistryError) -> Response {
+    func editionResponse(
+        _ part: EditionPart, in session: RepositorySession, head: RequestHead, fields: HTTPFields
+    ) async throws(RegistryError) -> Response {
         guard let indexing = session.frontend.indexing else {
             throw RegistryError(.internal, subject: .request, reason: "\(session.frontend.format.name) has no editions")
         }
         let feed = try await indexFeed(in: session, indexing)
         guard let (document, pack) = try await editions.document(part, of: feed) else {
+            // A node makes a generation when it is asked, and so lacks some that others gave.
+            if case .digest = part, let response = try await answered(byOthers: head) { return response }
             throw RegistryError(
                 .notFound, subject: .repository(feed.repository.key.text),
                 reason: "\(feed.repository.key) has no such document in \(part.edition.isEmpty ? "its index" : part.edition)")

@@ -37,7 +37,7 @@ final class Editions: Sendable {
     private let blobs: any BlobReading
     private let signing: Signing
     private let workers: BlockingPool
-    private let world: World
+    let moments: EditionMoments
     private let log: Logger
     private let shelf = Mutex(Shelf())
     private let flights = SingleFlight<String, Void>()
@@ -52,7 +52,7 @@ final class Editions: Sendable {
         self.blobs = blobs
         self.signing = signing
         self.workers = workers
-        self.world = world
+        moments = EditionMoments(catalog: catalog, world: world)
         self.log = log
         if let directory { IndexPack.clear(directory) }
     }
@@ -135,7 +135,7 @@ final class Editions: Sendable {
         for edition in editions.sorted() {
             let basis = EditionBasis(versions: state.versions(of: edition), context: feed.context, key: key)
             guard state.editions[edition]?.basis ?? state.absent[edition] != basis else { continue }
-            let assembly = EditionAssembly(name: edition, feed: feed, signing: signing, world: world, workers: workers, meter: meter)
+            let assembly = EditionAssembly(name: edition, feed: feed, signing: signing, moments: moments, workers: workers, meter: meter)
             try await assembly.run(&state, basis: basis)
         }
         let next = state
