@@ -23,4 +23,11 @@ public struct Generations<Key: Hashable & Sendable, Value: Sendable>: Sendable {
             young[key] = newValue
         }
     }
+
+    public var count: Int { young.count + old.count }
+
+    public mutating func removeAll(where isOver: (Key) -> Bool) {
+        young = young.filter { !isOver($0.key) }
+        old = old.filter { !isOver($0.key) }
+    }
 }

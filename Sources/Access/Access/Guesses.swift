@@ -43,24 +43,19 @@ final class Guesses: Sendable {
         var isProven = false
     }
 
-    private struct State {
-        // Two generations: when the young one is full the old one is dropped, so memory is bounded. What is used again moves up.
-        var young: [Key: Count] = [:]
-        var old: [Key: Count] = [:]
-    }
+    private typealias Counts = Generations<Key, Count>
 
     /// A longer name is no account's.
     private static let nameBytesMax = 64
 
     private let limits: GuessLimits
-    private let generationMax: Int
-    private let state = Mutex(State())
+    private let counts: Mutex<Counts>
     /// Until then some address is refused somewhere; milliseconds.
     private let refusesUntil = Atomic<Int64>(0)
 
     init(limits: GuessLimits, entriesMax: Int = 65_536) {
         self.limits = limits
-        generationMax = max(1, entriesMax / 2)
+        counts = Mutex(Counts(entriesMax: entriesMax))
     }
 
     /// Whether anybody may be refused now: while nobody is, a password that was verified before needs no question here.
@@ -69,9 +64,9 @@ final class Guesses: Sendable {
     /// - Throws: `rateLimited`, whether the password is right or not and the account exists or not.
     func begin(at account: String, from address: String, at now: Timestamp) throws(RegistryError) -> Attempt {
         let attempt = Guesses.attempt(account, address)
-        let refusedUntil = state.withLock { state in
-            if let until = refusal(of: attempt, at: now, in: &state) { return Timestamp?.some(until) }
-            count(.pair(attempt.account, attempt.address), at: now, in: &state)
+        let refusedUntil = counts.withLock { counts in
+            if let until = refusal(of: attempt, at: now, in: &counts) { return Timestamp?.some(until) }
+            count(.pair(attempt.account, attempt.address), at: now, in: &counts)
             return nil
         }
         if let refusedUntil { throw Guesses.refused(until: refusedUntil, at: now) }
@@ -80,86 +75,76 @@ final class Guesses: Sendable {
 
     /// - Throws: `rateLimited` when a guess from there would not be heard.
     func check(_ account: String, from address: String, at now: Timestamp) throws(RegistryError) {
-        let until = state.withLock { refusal(of: Guesses.attempt(account, address), at: now, in: &$0) }
+        let until = counts.withLock { refusal(of: Guesses.attempt(account, address), at: now, in: &$0) }
         if let until { throw Guesses.refused(until: until, at: now) }
     }
 
     /// The password was right. The address's other failures stay: an attacker's own account earns no further guesses at others.
     func succeeded(_ attempt: Attempt) {
-        state.withLock { put(Count(isProven: true), for: .pair(attempt.account, attempt.address), in: &$0) }
+        counts.withLock { $0[.pair(attempt.account, attempt.address)] = Count(isProven: true) }
     }
 
     /// It was wrong.
     func failed(_ attempt: Attempt, at now: Timestamp) {
-        state.withLock { state in
-            count(.account(attempt.account), at: now, in: &state)
-            count(.address(attempt.address), at: now, in: &state)
+        counts.withLock { counts in
+            count(.account(attempt.account), at: now, in: &counts)
+            count(.address(attempt.address), at: now, in: &counts)
         }
     }
 
     /// Nobody found out.
     func withdrawn(_ attempt: Attempt) {
         let key = Key.pair(attempt.account, attempt.address)
-        state.withLock { state in
-            guard var count = state.young[key] ?? state.old[key] else { return }
+        counts.withLock { counts in
+            guard var count = counts[key] else { return }
             count.failures = max(0, count.failures - 1)
-            put(count, for: key, in: &state)
+            counts[key] = count
         }
     }
 
     /// An administrator gave the account another password: its owner may try at once.
     func forget(_ account: String) {
         let account = Guesses.name(account)
-        let isOf: (Key) -> Bool = { key in
-            switch key {
-            case .pair(account, _), .account(account): true
-            default: false
+        counts.withLock { counts in
+            counts.removeAll { key in
+                switch key {
+                case .pair(account, _), .account(account): true
+                default: false
+                }
             }
-        }
-        state.withLock { state in
-            state.young = state.young.filter { !isOf($0.key) }
-            state.old = state.old.filter { !isOf($0.key) }
         }
     }
 
     /// How much is kept.
-    var entryCount: Int { state.withLock { $0.young.count + $0.old.count } }
+    var entryCount: Int { counts.withLock { $0.count } }
 
     // MARK: Counting
 
-    private func refusal(of attempt: Attempt, at now: Timestamp, in state: inout State) -> Timestamp? {
-        let address = current(.address(attempt.address), at: now, in: state)
+    private func refusal(of attempt: Attempt, at now: Timestamp, in counts: inout Counts) -> Timestamp? {
+        let address = current(.address(attempt.address), at: now, in: &counts)
         if address.failures >= limits.failuresPerAddressMax { return address.until }
-        let pair = current(.pair(attempt.account, attempt.address), at: now, in: state)
-        let isBesieged = current(.account(attempt.account), at: now, in: state).failures >= limits.failuresMax
+        let pair = current(.pair(attempt.account, attempt.address), at: now, in: &counts)
+        let isBesieged = current(.account(attempt.account), at: now, in: &counts).failures >= limits.failuresMax
         return pair.failures >= (isBesieged && !pair.isProven ? 1 : limits.failuresMax) ? pair.until : nil
     }
 
-    private func current(_ key: Key, at now: Timestamp, in state: State) -> Count {
-        var count = state.young[key] ?? state.old[key] ?? Count()
+    private func current(_ key: Key, at now: Timestamp, in counts: inout Counts) -> Count {
+        var count = counts[key] ?? Count()
         if now >= count.until { count.failures = 0 }
         return count
     }
 
-    private func count(_ key: Key, at now: Timestamp, in state: inout State) {
-        var count = current(key, at: now, in: state)
+    private func count(_ key: Key, at now: Timestamp, in counts: inout Counts) {
+        var count = current(key, at: now, in: &counts)
         count.failures += 1
         count.until = now.adding(seconds: limits.seconds)
-        put(count, for: key, in: &state)
+        counts[key] = count
         let isFull =
             switch key {
             case .address: count.failures >= limits.failuresPerAddressMax
             case .pair, .account: count.failures >= limits.failuresMax
             }
         if isFull { refusesUntil.max(count.until.milliseconds, ordering: .relaxed) }
-    }
-
-    private func put(_ count: Count, for key: Key, in state: inout State) {
-        if state.young[key] == nil, state.young.count >= generationMax {
-            state.old = state.young
-            state.young = [:]
-        }
-        state.young[key] = count
     }
 
     private static func attempt(_ account: String, _ address: String) -> Attempt {

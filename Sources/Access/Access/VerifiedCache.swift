@@ -24,22 +24,14 @@ final class VerifiedCache: Sendable {
         var epoch: Epoch
     }
 
-    private struct State {
-        // Two generations: when the young one is full the old one is dropped. What is used again moves up.
-        var young: [Key: Entry] = [:]
-        var old: [Key: Entry] = [:]
-    }
-
     /// By account, and by group.
     private let epochs = Stamps(count: 1024)
     private let salt: [UInt8]
-    private let generationMax: Int
-    private let state: Mutex<State>
+    private let entries: Mutex<Generations<Key, Entry>>
 
     init(entriesMax: Int, salt: [UInt8]) {
         self.salt = salt
-        generationMax = max(1, entriesMax / 2)
-        state = Mutex(State())
+        entries = Mutex(Generations(entriesMax: entriesMax))
     }
 
     /// nil for what is not worth remembering.
@@ -63,13 +55,9 @@ final class VerifiedCache: Sendable {
 
     /// With the epoch it counts in.
     func caller(for key: Key, at now: Timestamp) -> (caller: Caller, epoch: Epoch)? {
-        state.withLock { state in
-            let young = state.young[key]
-            guard let entry = young ?? state.old[key], isCurrent(entry.epoch) else { return nil }
-            if let expires = entry.caller.expires, now >= expires { return nil }
-            if young == nil { insert(entry, for: key, into: &state) }
-            return (entry.caller, entry.epoch)
-        }
+        guard let entry = entries.withLock({ $0[key] }), isCurrent(entry.epoch) else { return nil }
+        if let expires = entry.caller.expires, now >= expires { return nil }
+        return (entry.caller, entry.epoch)
     }
 
     /// Of an account or a group, to be read before the rows of it that the caller is made from.
@@ -80,18 +68,10 @@ final class VerifiedCache: Sendable {
     func remember(_ caller: Caller, for key: Key, at account: Stamps.Mark) {
         guard caller.account != nil else { return }
         let epoch = Epoch(account: account, groups: caller.holdings.marks)
-        state.withLock { state in insert(Entry(caller: caller, epoch: epoch), for: key, into: &state) }
+        entries.withLock { $0[key] = Entry(caller: caller, epoch: epoch) }
     }
 
     /// Everything remembered of the account, or of the group's members, is forgotten.
     func advance(_ id: EntityID) { epochs.advance(id) }
     func advanceAll() { epochs.advanceAll() }
-
-    private func insert(_ entry: Entry, for key: Key, into state: inout State) {
-        if state.young.count >= generationMax {
-            state.old = state.young
-            state.young = [:]
-        }
-        state.young[key] = entry
-    }
 }

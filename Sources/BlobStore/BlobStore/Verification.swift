@@ -1,50 +1,32 @@
 import Core
 import Synchronization
 
-/// Which blobs were found whole since the start, and not too long ago. Bounded: of two generations, the older is forgotten when the younger is
-/// full.
+/// Which blobs were found whole since the start, and not too long ago.
 final class VerifiedBlobs: Sendable {
-    private struct State {
-        /// With when they were verified, in monotonic nanoseconds.
-        var young: [BlobID: UInt64] = [:]
-        var old: [BlobID: UInt64] = [:]
-    }
-
-    private let generationMax: Int
     private let nanosecondsMax: UInt64
     private let world: World
-    private let state = Mutex(State())
+    /// With when they were verified, in monotonic nanoseconds.
+    private let times: Mutex<Generations<BlobID, UInt64>>
 
     /// - Parameter seconds: how long a verification counts; 0: as long as it is remembered.
     init(blobsMax: Int, seconds: Int64, world: World) {
-        generationMax = max(1, blobsMax / 2)
+        times = Mutex(Generations(entriesMax: blobsMax))
         let (nanoseconds, overflow) = UInt64(max(0, seconds)).multipliedReportingOverflow(by: 1_000_000_000)
         nanosecondsMax = seconds <= 0 || overflow ? .max : nanoseconds
         self.world = world
     }
 
     func contains(_ id: BlobID) -> Bool {
-        guard let time = state.withLock({ $0.young[id] ?? $0.old[id] }) else { return false }
+        guard let time = times.withLock({ $0[id] }) else { return false }
         return nanosecondsMax == .max || world.monotonicNanoseconds() &- time < nanosecondsMax
     }
 
     /// It was found damaged.
-    func remove(_ id: BlobID) {
-        state.withLock { state in
-            state.young[id] = nil
-            state.old[id] = nil
-        }
-    }
+    func remove(_ id: BlobID) { times.withLock { $0[id] = nil } }
 
     func insert(_ id: BlobID) {
         let now = world.monotonicNanoseconds()
-        state.withLock { state in
-            if state.young.count >= generationMax {
-                state.old = state.young
-                state.young = [:]
-            }
-            state.young[id] = now
-        }
+        times.withLock { $0[id] = now }
     }
 }
 
