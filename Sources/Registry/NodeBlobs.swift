@@ -13,17 +13,10 @@ extension Nodes {
     /// Brings a blob from the node that has it.
     public func holderQuestion(as access: Access) -> HolderQuestion {
         { [self] blob, length, holder async throws(RegistryError) in
-            guard let url = try await url(of: holder) else { throw BlobStore.silentHolder(holder, cause: nil) }
-            var request = FetchRequest(url: (url.hasSuffix("/") ? String(url.dropLast()) : url) + NodeBlobs.path(of: blob))
-            request.fields = [
-                (HTTPField.Name.granaryNode.rawName, String(number)),
-                (NodeBlobs.proofField, access.nodeProof(of: blob, from: number, to: holder)),
-            ]
-            // A node is where the administrator put it.
-            request.addressPolicy = AddressPolicy(allowPrivate: true)
-            request.limits = Limits(bodyBytesMax: max(length, 1), connectSeconds: 5, stallSeconds: 30)
-            request.limits.redirectsMax = 0
-            request.countsFailures = false
+            guard var request = try await request(.blob(blob), at: NodeBlobs.path(of: blob), to: holder, as: access) else {
+                throw BlobStore.silentHolder(holder, cause: nil)
+            }
+            request.limits = Limits(bodyBytesMax: max(length, 1), connectSeconds: 5, stallSeconds: 30, redirectsMax: 0)
             let answer: FetchResponse
             do throws(RegistryError) { answer = try await client.fetch(request) } catch { throw BlobStore.silentHolder(holder, cause: error) }
             switch answer.status {
@@ -38,6 +31,34 @@ extension Nodes {
     }
 }
 
+// What nodes ask each other.
+
+extension Nodes {
+    /// A question that a node answers to nodes alone, with what proves that one asks; nil when nobody knows where it is.
+    func request(_ question: NodeQuestion, at path: String, to node: UInt16, as access: Access) async throws(RegistryError) -> FetchRequest? {
+        guard let url = try await url(of: node) else { return nil }
+        var request = FetchRequest(url: (url.hasSuffix("/") ? String(url.dropLast()) : url) + path)
+        request.fields = [
+            (HTTPField.Name.granaryNode.rawName, String(number)),
+            (NodeBlobs.proofField, access.nodeProof(of: question, from: number, to: node)),
+        ]
+        // A node is where the administrator put it.
+        request.addressPolicy = AddressPolicy(allowPrivate: true)
+        request.countsFailures = false
+        return request
+    }
+}
+
+extension Registry {
+    /// Whether another node asks this, and shows that it is one.
+    func isAsked(_ question: NodeQuestion, by head: RequestHead) -> Bool {
+        guard let nodes = options.nodes, let name = HTTPField.Name(NodeBlobs.proofField), let proof = head.fields[name],
+            let asker = head.fields[.granaryNode].flatMap({ UInt16($0) }), asker != nodes.number
+        else { return false }
+        return access.isNodeProof(proof, of: question, from: asker, to: nodes.number)
+    }
+}
+
 /// Gives other nodes what this one's disk has. To everybody else there is nothing here.
 struct NodeBlobs: Responder {
     static let prefix = "/nodes/blobs"
@@ -47,7 +68,7 @@ struct NodeBlobs: Responder {
     let registry: Registry
 
     func respond(to head: RequestHead, body: Body) async -> Response {
-        guard head.method == .get, let nodes = registry.options.nodes, let blob = blob(head), isProven(head, blob, nodes) else {
+        guard head.method == .get, let blob = blob(head), registry.isAsked(.blob(blob), by: head) else {
             return respond(toUnreadable: RegistryError(.notFound, subject: .request, reason: "nothing is served at \(head.path)"))
         }
         do throws(RegistryError) {
@@ -64,12 +85,5 @@ struct NodeBlobs: Responder {
         let segments = head.path.segments
         guard segments.count == 3, let bytes = Hex.decode(segments[2]), let blob = BlobID(bytes: bytes), blob.hex == segments[2] else { return nil }
         return blob
-    }
-
-    private func isProven(_ head: RequestHead, _ blob: BlobID, _ nodes: Nodes) -> Bool {
-        guard let name = HTTPField.Name(NodeBlobs.proofField), let proof = head.fields[name],
-            let asker = head.fields[.granaryNode].flatMap({ UInt16($0) }), asker != nodes.number
-        else { return false }
-        return registry.access.isNodeProof(proof, of: blob, from: asker, to: nodes.number)
     }
 }

@@ -1,9 +1,6 @@
 import Access
 import Core
 import HTTPTypes
-import Logging
-import NIOCore
-import Outbound
 import Parsing
 import Server
 import TestHouse
@@ -14,26 +11,10 @@ import Testing
 
 @Suite("blobs that one node alone has", .enabled(if: PostgresCluster.isWanted, Comment(rawValue: PostgresCluster.reason)))
 struct HeldTests {
-    /// A node with its socket.
-    private struct Served {
-        let house: House
-        let server: HTTPServer
-        let port: Int
-
-        init(_ house: House) async throws {
-            self.house = house
-            server = HTTPServer(
-                options: ServerOptions(host: "127.0.0.1", port: 0), responder: house.responder, world: .real,
-                log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, metrics: Metrics())
-            port = try await server.start()
-            try await house.nodes?.announce("http://127.0.0.1:\(port)")
-        }
-    }
-
     @Test("another node reads what is not in the bucket yet from the one that has it; without it, 503 names the node; administrators see it listed")
     func reading() async throws {
         let nodes = try await NodeHouses { $0.uploadsBehind = true }
-        let (here, there) = (try await Served(nodes[0]), try await Served(nodes[1]))
+        let (here, there) = (try await ServedNode(nodes[0]), try await ServedNode(nodes[1]))
         let number = try #require(nodes[0].nodes?.number)
         await nodes[0].repository("files", isPublic: true)
         let large = String(repeating: "0123456789abcdef", count: 600_000)
@@ -83,7 +64,7 @@ struct HeldTests {
             return await nodes[0].send(method, target, as: who, fields)
         }
         let access = nodes[1].access
-        let good = access.nodeProof(of: blob, from: asker, to: holder)
+        let good = access.nodeProof(of: .blob(blob), from: asker, to: holder)
         let given = await ask(good, from: asker)
         #expect(given.status == 200 && given.text == "secret bytes")
         let nothing = await ask(nil, from: nil, "/nodes/nothing")
@@ -93,9 +74,9 @@ struct HeldTests {
             await ask(good, from: asker &+ 1), await ask(good, from: holder), await ask(good, from: asker, NodeBlobs.path(of: other)),
             await ask(good, from: asker, target, .head), await ask(good, from: asker, target + "/x"),
             await ask(good, from: asker, target.uppercased()),
-            await ask(access.nodeProof(of: blob, from: asker, to: asker), from: asker),
-            await ask(access.nodeProof(of: blob, from: holder, to: holder), from: holder),
-            await ask(access.nodeProof(of: other, from: asker, to: holder), from: asker),
+            await ask(access.nodeProof(of: .blob(blob), from: asker, to: asker), from: asker),
+            await ask(access.nodeProof(of: .blob(blob), from: holder, to: holder), from: holder),
+            await ask(access.nodeProof(of: .blob(other), from: asker, to: holder), from: asker),
         ]
         for wrong in ["", ".", "x.y", String(good.dropLast(2)), good + "00", good.replacing(".", with: ".."), "-" + good, "9" + good] {
             refused.append(await ask(wrong, from: asker))
@@ -104,7 +85,7 @@ struct HeldTests {
         refused.append(await ask(good, from: asker))
         for answer in refused { #expect(answer.status == 404 && !answer.text.contains("secret")) }
         // Proven, but not there.
-        #expect(await ask(access.nodeProof(of: other, from: asker, to: holder), from: asker, NodeBlobs.path(of: other)).status == 410)
+        #expect(await ask(access.nodeProof(of: .blob(other), from: asker, to: holder), from: asker, NodeBlobs.path(of: other)).status == 410)
         // Another secret.
         var options = House.Options()
         options.uploadsBehind = true

@@ -2,7 +2,6 @@ import Audit
 import Core
 import FrontendKit
 import HTTPTypes
-import Logging
 import NIOCore
 import Outbound
 import Parsing
@@ -12,42 +11,14 @@ import TestHouse
 import TestSupport
 import Testing
 
-/// A node with its socket.
-struct Served {
-    let house: House
-    let server: HTTPServer
-    let port: Int
-
-    init(_ house: House) async throws {
-        self.house = house
-        var options = ServerOptions(host: "127.0.0.1", port: 0)
-        options.trustedProxies = ["127.0.0.0/8"].compactMap { CIDR($0) }
-        server = HTTPServer(
-            options: options, responder: house.responder, world: .real, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-            metrics: Metrics())
-        port = try await server.start()
-        try await house.nodes?.announce("http://127.0.0.1:\(port)")
-    }
-
-    func ask(
-        _ method: FetchRequest.Method, _ target: String, _ fields: [(String, String)] = [], body: Body? = nil, as password: String? = House.password
-    ) async throws -> (status: Int, text: String, answer: FetchResponse) {
-        var request = FetchRequest(method, url: "http://127.0.0.1:\(port)\(target)", fields: fields, body: body)
-        request.credentials = password.map { .basic(user: "admin", password: $0) }
-        request.addressPolicy = AddressPolicy(allowPrivate: true)
-        let answer = try await house.outbound.fetch(request)
-        return (answer.status, String(buffer: try await answer.body.collect()), answer)
-    }
-}
-
 @Suite("a request that another node has to answer", .enabled(if: PostgresCluster.isWanted, Comment(rawValue: PostgresCluster.reason)))
 struct RelayTests {
     private let bytes = (0..<5_000_000).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 13) }
 
     @Test("an upload goes on at whatever node the client meets, in chunks of megabytes, and ends there") func upload() async throws {
         let nodes = try await NodeHouses(3)
-        var served: [Served] = []
-        for house in nodes.houses { served.append(try await Served(house)) }
+        var served: [ServedNode] = []
+        for house in nodes.houses { served.append(try await ServedNode(house)) }
         await nodes[0].repository("images", format: "docker")
         let begun = try await served[0].ask(.post, "/v2/images/app/blobs/uploads/")
         #expect(begun.status == 202)
@@ -77,7 +48,7 @@ struct RelayTests {
 
     @Test("whoever asks is judged once, where the upload is, and counts there with the address they came from") func judged() async throws {
         let nodes = try await NodeHouses()
-        let (here, there) = (try await Served(nodes[0]), try await Served(nodes[1]))
+        let (here, there) = (try await ServedNode(nodes[0]), try await ServedNode(nodes[1]))
         await nodes[0].repository("images", format: "docker")
         let location = try #require(try await here.ask(.post, "/v2/images/app/blobs/uploads/").answer["Location"])
         let before = try await nodes[0].audit.head().number
@@ -101,7 +72,7 @@ struct RelayTests {
 
     @Test("a chunked upload over REST, and a ticket, are taken at any node") func rest() async throws {
         let nodes = try await NodeHouses()
-        let (here, there) = (try await Served(nodes[0]), try await Served(nodes[1]))
+        let (here, there) = (try await ServedNode(nodes[0]), try await ServedNode(nodes[1]))
         await nodes[0].repository("files")
         let begun = await nodes[0].send(
             .post, "/api/v1/uploads",
