@@ -25,7 +25,10 @@ public struct Dispatcher: Responder {
 
     public init(registry: Registry, mounted: [Mounted]) {
         self.registry = registry
-        let own = registry.options.nodes.map { _ in [Mounted(NodeBlobs.prefix, NodeBlobs(registry: registry))] } ?? []
+        let own =
+            registry.options.nodes.map { _ in
+                [Mounted(NodeBlobs.prefix, NodeBlobs(registry: registry)), Mounted(NodeFetches.prefix, NodeFetches(registry: registry))]
+            } ?? []
         // Longest prefix first, so that /api/v1 wins over an alias under /api.
         self.mounted = (mounted + own).sorted { $0.prefix.count > $1.prefix.count }
         formats = registry.frontends.flatMap { frontend in

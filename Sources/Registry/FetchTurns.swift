@@ -6,14 +6,17 @@ import Synchronization
 public struct FetchTurnOptions: Sendable {
     /// A node of which no sign is seen for so long while it fetches is gone.
     public var graceSeconds: Double = 5
-    /// After so long a node that waits fetches by itself: its clients see no byte meanwhile, and the least patient of them wait for 15 s.
+    /// After so long a node that waits for a file reads it along from the node that fetches it: what is small is there by then.
+    public var followSeconds: Double = 1
+    /// After so long without a byte a node that waits fetches by itself: the least patient of its clients wait for 15 s.
     public var patienceSeconds: Double = 10
     public init() {}
 }
 
 /// Fetches from upstreams, each by one node at a time where several share a catalog: who fetches leaves a row, who wants the same waits until it is
 /// gone, and finds what was stored. The row is taken in a change of its own and goes with the change that stores what came, so that a fetch costs one
-/// change more, and what is there already costs nothing. It says how a fetch failed, too: a failure is that of all who waited for it.
+/// change more, and what is there already costs nothing. It says how a fetch failed, too: a failure is that of all who waited for it. And it says at
+/// which node, so that who waits for a file can read it along from there, however long it takes.
 ///
 /// No row is renewed while its fetch goes on. A node that has been at one for longer says by one row for all of them that it is alive; one that does
 /// not has died, and the next takes over. Two may fetch the same for a moment: whatever they store is right, so that turns spare work and keep
@@ -21,6 +24,7 @@ public struct FetchTurnOptions: Sendable {
 final class FetchTurns: Sendable {
     /// Whether and how a fetch goes on: `Record(.lease, id: fetch/<SHA-256 of its name>)`.
     struct Row: Sendable {
+        /// Made by the node that fetches (`EntityID.made(by:)`), unless its program is older.
         var run: EntityID
         /// Of this attempt.
         var flight: EntityID
@@ -42,8 +46,34 @@ final class FetchTurns: Sendable {
         var waiting = 0
     }
 
+    /// How reading along from the node that fetches went.
+    enum Followed<Value: Sendable>: Sendable {
+        /// All of it came, and is what was stored.
+        case whole(Value)
+        case brokeOff
+        /// Nothing came.
+        case never
+    }
+
+    /// Whether anything comes of what is read along.
+    final class Pace: Sendable {
+        private let count = Atomic(0)
+        private let isOver = Atomic(false)
+        var slices: Int { count.load(ordering: .relaxed) }
+        func arrived() { count.add(1, ordering: .relaxed) }
+        /// All of it is here: the other node is not needed any more.
+        var hasEnded: Bool { isOver.load(ordering: .relaxed) }
+        func ended() { isOver.store(true, ordering: .relaxed) }
+    }
+
+    /// Reads along from a node, which has so many seconds to begin.
+    typealias Follow<Value: Sendable> =
+        @Sendable (_ node: UInt16, _ seconds: Double, _ pace: Pace) async throws(RegistryError) -> Followed<Value>
+
     static let prefix = "fetch"
     private static let pageLength = 500
+    /// What broke off so many times is waited for.
+    private static let followsMax = 3
 
     private let catalog: any Catalog
     private let options: FetchTurnOptions
@@ -53,12 +83,13 @@ final class FetchTurns: Sendable {
     private let run: EntityID
     private let state = Mutex(State())
 
-    init(catalog: any Catalog, options: FetchTurnOptions, world: World, log: Logger) {
+    /// - Parameter node: this one's number; 0: it has none.
+    init(catalog: any Catalog, options: FetchTurnOptions, node: UInt16 = 0, world: World, log: Logger) {
         self.catalog = catalog
         self.options = options
         self.world = world
         self.log = log
-        run = world.newID()
+        run = world.newID().made(by: node)
     }
 
     /// Fetches wanted here that another node is at.
@@ -68,15 +99,16 @@ final class FetchTurns: Sendable {
     /// - Parameters:
     ///   - subject: of a failure that another node met.
     ///   - stored: what a node has stored since the caller looked.
+    ///   - follow: reads along from the node that fetches; nil: there is nothing to be read before the end.
     ///   - fetch: asks upstream and stores what came, in one change with the parts that it is given.
     func once<Value: Sendable>(
         _ name: String, subject: RegistryError.Subject, stored: () async throws(RegistryError) -> Value?,
-        fetch: ([Change.Part]) async throws(RegistryError) -> Value
+        follow: Follow<Value>? = nil, fetch: ([Change.Part]) async throws(RegistryError) -> Value
     ) async throws(RegistryError) -> Value {
         guard catalog.isShared else { return try await fetch([]) }
         let id = FetchTurns.id(of: name)
         let flight: EntityID
-        switch try await turn(id, stored) {
+        switch try await turn(id, stored, follow) {
         case .stored(let value): return value
         case .failed(let error):
             throw RegistryError(error.code, subject: subject, reason: error.reason, retryAfterSeconds: error.retryAfterSeconds)
@@ -116,9 +148,11 @@ final class FetchTurns: Sendable {
     }
 
     private func turn<Value: Sendable>(
-        _ id: String, _ stored: () async throws(RegistryError) -> Value?
+        _ id: String, _ stored: () async throws(RegistryError) -> Value?, _ follow: Follow<Value>?
     ) async throws(RegistryError) -> Outcome<Value> {
-        let began = world.monotonicNanoseconds()
+        var began = world.monotonicNanoseconds()
+        var asked = began
+        var follows = 0
         var watched: Watched?
         defer { if watched != nil { state.withLock { $0.waiting -= 1 } } }
         var pauseMilliseconds = 10
@@ -139,7 +173,21 @@ final class FetchTurns: Sendable {
                 if let flight = try await take(id, at: record.revision) { return .mine(flight) }
                 continue
             }
-            guard Double(world.monotonicNanoseconds() &- began) < options.patienceSeconds * 1e9 else {
+            let now = world.monotonicNanoseconds()
+            let patience = options.patienceSeconds - Double(now &- began) / 1e9
+            if let follow, let watched, follows < FetchTurns.followsMax, patience > 0, Double(now &- asked) > options.followSeconds * 1e9 {
+                switch try await followed(id, row, watched, patience, follow) {
+                case .whole(let value): return .stored(value)
+                case .brokeOff:
+                    follows += 1
+                    began = world.monotonicNanoseconds()
+                case .never: break
+                }
+                asked = world.monotonicNanoseconds()
+                // Much may have happened meanwhile.
+                continue
+            }
+            guard patience > 0 else {
                 log.info("another node fetches this for long, so this one does, too", metadata: ["fetch": "\(id)"])
                 return .alone
             }
@@ -150,6 +198,69 @@ final class FetchTurns: Sendable {
             pauseMilliseconds = min(200, pauseMilliseconds * 2)
         }
     }
+
+    // MARK: Reading along
+
+    private enum Step<Value: Sendable>: Sendable {
+        case ended(Result<Followed<Value>, RegistryError>)
+        /// Nothing more is to come from that node.
+        case gone
+        /// Nobody needs to watch any more.
+        case left
+    }
+
+    /// Follows for as long as the node that fetches is alive: one that froze breaks no connection.
+    private func followed<Value: Sendable>(
+        _ id: String, _ row: Row, _ watched: Watched, _ patienceSeconds: Double, _ follow: @escaping Follow<Value>
+    ) async throws(RegistryError) -> Followed<Value> {
+        let pace = Pace()
+        let outcome = await withTaskGroup(of: Step<Value>.self) { group in
+            group.addTask {
+                do throws(RegistryError) { return .ended(.success(try await follow(row.run.node, patienceSeconds, pace))) } catch {
+                    return .ended(.failure(error))
+                }
+            }
+            group.addTask { await self.watch(id, row, watched, pace) }
+            var outcome: Result<Followed<Value>, RegistryError> = .success(.never)
+            for await step in group {
+                switch step {
+                case .ended(let how):
+                    outcome = how
+                    group.cancelAll()
+                case .gone: group.cancelAll()
+                case .left: break
+                }
+            }
+            return outcome
+        }
+        return try outcome.get()
+    }
+
+    private func watch<Value: Sendable>(_ id: String, _ row: Row, _ watched: Watched, _ pace: Pace) async -> Step<Value> {
+        var known: Watched? = watched
+        var (slices, quietLooks) = (-1, 0)
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(Int64(options.graceSeconds / 2 * 1000)))
+            if pace.hasEnded { return .left }
+            do throws(RegistryError) {
+                if let record = try await catalog.record(.lease, id: id), let now = try Row(record) {
+                    // Another is at it by now, or it failed.
+                    if now.flight != row.flight || now.failure != nil { return .gone }
+                    if try await isGone(row, &known) { return .gone }
+                } else {
+                    // It is over, and what is left of it on its way; or another who took it over was through with it before this look.
+                    quietLooks = pace.slices == slices ? quietLooks + 1 : 0
+                    slices = pace.slices
+                    if quietLooks == 2 { return .gone }
+                }
+            } catch {
+                log.debug("whether another node still fetches cannot be told now", metadata: ["fetch": "\(id)", "error": "\(error)"])
+            }
+        }
+        return .left
+    }
+
+    // MARK: Waiting
 
     /// Returns when the catalog has changed, or half a second later.
     private func change(after head: Revision) async {
@@ -286,7 +397,8 @@ final class FetchTurns: Sendable {
     }
 
     /// Names may be as long as a path.
-    static func id(of name: String) -> String { "\(prefix)/\(Digest.of(.sha256, Array(name.utf8)).hex)" }
+    static func digest(of name: String) -> Digest { Digest.of(.sha256, Array(name.utf8)) }
+    static func id(of name: String) -> String { "\(prefix)/\(digest(of: name).hex)" }
     static func signID(of run: EntityID) -> String { "\(prefix)-node/\(run)" }
 }
 

@@ -9,6 +9,9 @@ import Synchronization
 /// the fetch anything, and none of them holds more than one slice.
 ///
 /// The last bytes are held back until the file was verified and committed: of a file that is refused no client ever gets a whole body.
+///
+/// Where it arrives from another node it may break off, and begin anew from elsewhere: readers go on where they are, once the bytes that they have
+/// came again, and were the same.
 final class FileFlight: Sendable {
     /// What is known of the file before its bytes are.
     struct Head: Sendable {
@@ -21,6 +24,12 @@ final class FileFlight: Sendable {
 
         /// The blob it will be; nil when no index says.
         var blob: BlobID? { expected.lazy.compactMap { BlobID($0) }.first }
+    }
+
+    /// Of an attempt that broke off.
+    private struct Given {
+        let staging: Staging
+        let count: Int64
     }
 
     static let heldBackBytes: Int64 = 16 << 10
@@ -37,6 +46,8 @@ final class FileFlight: Sendable {
         var received: Int64 = 0
         /// What readers may have.
         var released: Int64 = 0
+        /// What readers may have of an attempt that broke off, until the next has brought as much.
+        var given: Given?
         var outcome: Result<Asset, RegistryError>?
         var readers = 0
         var waiting: [UInt64: CheckedContinuation<Void, Never>] = [:]
@@ -47,37 +58,95 @@ final class FileFlight: Sendable {
 
     // MARK: The fetch
 
-    /// Bytes begin to arrive; whoever can do with a head goes on.
-    func begin(_ head: Head, into staging: Staging) {
+    /// Bytes begin to arrive; whoever can do with a head goes on. Called again after an attempt that broke off.
+    /// - Throws: `upstreamFailed` when this cannot be the file that readers have the beginning of.
+    func begin(_ head: Head, into staging: Staging) throws(RegistryError) {
+        if let before = state.withLock({ $0.head }), before.blob != head.blob || before.length != nil && before.length != head.length {
+            throw FileFlight.changed(head)
+        }
         change { state in
+            state.given = state.given ?? state.staging.map { Given(staging: $0, count: state.released) }
             state.head = head
             state.staging = staging
+            (state.received, state.released) = (0, 0)
         }
     }
 
     /// Takes the next bytes.
     func write(_ slice: ByteBuffer, to staging: Staging) throws(RegistryError) {
+        let (given, received) = state.withLock { ($0.given, $0.received) }
+        if let given { try compare(slice, at: received, with: given) }
         try staging.write(slice)
         change { state in
             state.received += Int64(slice.readableBytes)
             state.released = max(0, state.received - FileFlight.heldBackBytes)
+            if let given = state.given, state.released >= given.count { state.given = nil }
         }
     }
 
     /// The bytes are complete, and not yet judged.
-    func finish(_ staging: Staging) async throws(RegistryError) -> any StagedBytes {
-        // Readers wait while the bytes move to their place.
-        state.withLock { $0.staging = nil }
-        let staged = try await staging.finish()
+    /// - Parameter isCopy: another node stores them.
+    func finish(_ staging: Staging, isCopy: Bool = false) async throws(RegistryError) -> any StagedBytes {
+        let (given, received, head) = state.withLock { state in
+            // Readers wait while the bytes move to their place.
+            state.staging = nil
+            return (state.given, state.received, state.head)
+        }
+        if let given, received < given.count { throw FileFlight.changed(head) }
+        let staged = isCopy ? try await staging.finishCopy() : try await staging.finish()
         let content = try staged.content()
         change { $0.content = content }
         return staged
+    }
+
+    /// It broke off and did not begin anew.
+    var isBroken: Bool { state.withLock { $0.head != nil && $0.content == nil && $0.outcome == nil } }
+
+    /// The rest of what broke off is that of these bytes, which are stored.
+    /// - Throws: `upstreamFailed` when they are others.
+    func complete(_ blob: BlobID, with content: BlobContent) throws(RegistryError) {
+        let (head, given) = state.withLock { state in
+            (state.head, state.given ?? state.staging.map { Given(staging: $0, count: state.released) })
+        }
+        guard let head, head.blob ?? blob == blob, head.length ?? content.length == content.length else { throw FileFlight.changed(head) }
+        if let given {
+            var offset: Int64 = 0
+            while offset < given.count {
+                let count = Int(min(given.count - offset, Int64(FileFlight.sliceBytesMax)))
+                let slice = try content.buffer(at: offset, count: count)
+                guard slice.readableBytes == count else { throw FileFlight.changed(head) }
+                try compare(slice, at: offset, with: given)
+                offset += Int64(count)
+            }
+        }
+        change { state in
+            state.content = content
+            state.staging = nil
+            state.received = content.length
+        }
+    }
+
+    /// Nobody gets the beginning of one file and the end of another.
+    private func compare(_ slice: ByteBuffer, at offset: Int64, with given: Given) throws(RegistryError) {
+        let count = Int(min(Int64(slice.readableBytes), given.count - offset))
+        guard count > 0 else { return }
+        guard let known = try given.staging.arrived(at: offset, upTo: count), known == slice.getSlice(at: slice.readerIndex, length: count) else {
+            throw FileFlight.changed(state.withLock { $0.head })
+        }
+    }
+
+    private static func changed(_ head: Head?) -> RegistryError {
+        let name = head.map { "\($0.path)" } ?? "the file"
+        return RegistryError(
+            .upstreamFailed, subject: head.map { .path($0.path.text) } ?? .request,
+            reason: "the bytes of \(name) broke off, and are others now than those that came before")
     }
 
     func end(_ outcome: Result<Asset, RegistryError>) {
         change { state in
             state.outcome = outcome
             state.staging = nil
+            state.given = nil
             if case .success = outcome { state.released = state.received } else { state.content = nil }
         }
     }
@@ -194,18 +263,38 @@ final class FlightReader: BodySource {
 final class FlightSink: ByteSink {
     private let flight: FileFlight
     private let staging: Staging
+    private let pace: FetchTurns.Pace?
+    private let failed = Mutex<RegistryError?>(nil)
 
-    init(_ flight: FileFlight, _ staging: Staging) {
+    init(_ flight: FileFlight, _ staging: Staging, _ pace: FetchTurns.Pace? = nil) {
         self.flight = flight
         self.staging = staging
+        self.pace = pace
     }
 
-    func write(_ slice: ByteBuffer) throws(RegistryError) { try flight.write(slice, to: staging) }
+    /// What went wrong here, and not where the bytes come from.
+    var failure: RegistryError? { failed.withLock { $0 } }
+
+    func write(_ slice: ByteBuffer) throws(RegistryError) {
+        pace?.arrived()
+        do throws(RegistryError) { try flight.write(slice, to: staging) } catch {
+            failed.withLock { $0 = error }
+            throw error
+        }
+    }
 }
 
 /// The files under way, by name.
 final class FileFlights: Sendable {
     private let flights = Mutex<[String: FileFlight]>([:])
+    /// Those that this node fetches for all, by the SHA-256 of what their turn is called.
+    private let offered = Mutex<[Digest: FileFlight]>([:])
+
+    /// From now on other nodes may read it along.
+    func offer(_ flight: FileFlight, as turn: Digest) { offered.withLock { $0[turn] = flight } }
+    /// Who reads it along goes on.
+    func withdraw(_ turn: Digest) { offered.withLock { $0[turn] = nil } }
+    func offered(as turn: Digest) -> FileFlight? { offered.withLock { $0[turn] } }
 
     /// The flight of that name: the one under way, else a new one that does the work.
     func join(_ name: String, _ work: @escaping @Sendable (FileFlight) async throws(RegistryError) -> Asset) -> FileFlight {

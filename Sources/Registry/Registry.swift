@@ -125,7 +125,7 @@ public final class Registry: Sendable {
         recency = Recency(catalog: catalog)
         let leases = Leases(catalog: catalog, node: options.nodes?.number ?? 0, seconds: options.leaseSeconds, world: world)
         self.leases = leases
-        fetches = FetchTurns(catalog: catalog, options: options.fetchTurns, world: world, log: log)
+        fetches = FetchTurns(catalog: catalog, options: options.fetchTurns, node: options.nodes?.number ?? 0, world: world, log: log)
         newest =
             catalog.isShared
             ? CatchUp(catalog: catalog, access: access, waits: options.freshnessSeconds, world: world) { [views, upstreamTokens] touched in

@@ -85,11 +85,23 @@ extension Registry {
         if view == nil, !isForced, let held, let known, isFresh(known, in: repository) { return held }
         let (wanted, listed) = try await listing(of: path, in: view, refresh: refresh, session)
         if let held, !wanted.expected.isEmpty, wanted.expected.allSatisfy({ held.digest($0.algorithm) == $0 }) { return held }
-        return try await fetches.once("\(repository.id) file \(path)", subject: .path(path.text)) { () async throws(RegistryError) -> Asset? in
+        let turn = "\(repository.id) file \(path)"
+        let asset = try await fetches.once(turn, subject: .path(path.text)) { () async throws(RegistryError) -> Asset? in
             try await self.arrived(path, wanted, freshness, since: known, in: repository)
+        } follow: { (node, seconds, pace) async throws(RegistryError) -> FetchTurns.Followed<Asset> in
+            let bytesMax = wanted.expectedSize ?? repository.quotaBytes ?? .max
+            return try await self.follow(turn, to: path, at: node, upTo: bytesMax, beginningWithin: seconds, arrivingIn: flight, pace) {
+                () async throws(RegistryError) -> Asset? in try await self.arrived(path, wanted, freshness, since: known, in: repository)
+            }
         } fetch: { (parts) async throws(RegistryError) -> Asset in
-            try await self.fetch(path, wanted, listed, freshness, holding: held, known, along: parts, in: session, arrivingIn: flight)
+            let name = FetchTurns.digest(of: turn)
+            // Whose turn it is not is asked by nobody.
+            if !parts.isEmpty { self.fileFlights.offer(flight, as: name) }
+            defer { if !parts.isEmpty { self.fileFlights.withdraw(name) } }
+            return try await self.fetch(path, wanted, listed, freshness, holding: held, known, along: parts, in: session, arrivingIn: flight)
         }
+        if flight.isBroken { try await complete(flight, with: asset) }
+        return asset
     }
 
     /// The file as another node has fetched or confirmed it meanwhile.
@@ -201,7 +213,8 @@ extension Registry {
         wanted.expected += try await statedDigest(wanted.statedIn, for: repository).map { [$0] } ?? []
         let digests = session.frontend.format.digests.union(wanted.expected.map(\.algorithm))
         let staging = try blobs.stage(expectedLength: answer.body.length, digests: digests)
-        flight.begin(FileFlight.Head(path: path, contentType: contentType, length: answer.body.length, expected: wanted.expected), into: staging)
+        try flight.begin(
+            FileFlight.Head(path: path, contentType: contentType, length: answer.body.length, expected: wanted.expected), into: staging)
         try await answer.body.drain(into: FlightSink(flight, staging))
         let staged = try await flight.finish(staging)
         try verify(staged, against: wanted, of: path, from: repository)
@@ -241,7 +254,7 @@ extension Registry {
     }
 
     /// An upstream's type for a file, unless a browser would run it.
-    private func inertType(_ contentType: String?) -> String {
+    func inertType(_ contentType: String?) -> String {
         guard let contentType, !contentType.lowercased().contains("html"), !contentType.lowercased().contains("svg") else {
             return "application/octet-stream"
         }

@@ -134,10 +134,10 @@ extension NodeHouses {
     }
 
     /// The row of a node that fetches, of which nothing more will come.
-    static func leave(_ nodes: NodeHouses, _ path: String) async throws -> EntityID {
+    static func leave(_ nodes: NodeHouses, _ path: String, by node: UInt16 = 0) async throws -> EntityID {
         let key = try #require(RepositoryKey("mirror"))
         let repository = try #require(try await nodes[0].catalog.repository(key))
-        let row = FetchTurns.Row(run: World.real.newID(), flight: World.real.newID(), end: nodes.clock.now.adding(seconds: 16))
+        let row = FetchTurns.Row(run: World.real.newID().made(by: node), flight: World.real.newID(), end: nodes.clock.now.adding(seconds: 16))
         let record = Record(kind: .lease, id: FetchTurns.id(of: "\(repository.id) file \(path)"), value: row.encoded)
         try await nodes[0].catalog.apply(
             Change(actor: .system, at: nodes.clock.now, requestID: "test", parts: [.putRecord(record, ifRevision: nil)]))

@@ -43,6 +43,12 @@ extension BlobStore {
 
     var sharing: Sharing? { sharingBox.withLock { $0 } }
 
+    /// What `Staging.finishCopy` gave stays on the disk: the catalog names it by now, and another node has stored it.
+    public func keepCopy(_ staged: any StagedBytes) {
+        guard sharing != nil, let staged = staged as? StagedBlob else { return }
+        keep(staged)
+    }
+
     /// Bytes that are safe elsewhere stay on the disk, too: files synced, then the row, in the background. Should that fail they are fetched again.
     func keep(_ staged: StagedBlob) {
         let placement = staged.placement

@@ -93,6 +93,10 @@ public final class Staging: ByteSink {
         try await store.place(try complete())
     }
 
+    /// As `finish`, for a copy of what another node stores: nothing goes to the bucket that is shared, and the disk keeps it when
+    /// `BlobStore.keepCopy` says so.
+    public func finishCopy() async throws(RegistryError) -> any StagedBytes { try await finishHere() }
+
     /// As `finish`, for bytes of a blob that a shared bucket has, if one is shared.
     func finishHere() async throws(RegistryError) -> StagedBlob { try await store.place(try complete(), isHereAlone: true) }
 

@@ -20,6 +20,8 @@ check "a file that 60 clients of three nodes want at once" crowd 200 files/tool.
 check "... is fetched once" asked /files/tool.bin 1
 check "one that the upstream has not" crowd 404 none/tool.bin
 check "... is asked for once" asked /none/tool.bin 1
+check "one that takes longer than a node waits for the first byte" crowd 200 slow/tool.bin
+check "... is fetched once, too" asked /slow/tool.bin 1
 
 gets() { curl -sS --max-time 60 -o "$2" -w '%{http_code}' "$1/general/mirror/never/tool.bin"; }
 gets "$(node_url 1)" first >first.code 2>&1 &

@@ -1,7 +1,7 @@
 """An upstream that writes down what it is asked. `upstream.py PORT_FILE LOG`
 
 Files take a second to come, so that whoever wants one at the same time meets those who asked before. The first who asks for a path below `/never/`
-waits for ever; `/none/` is not there. The bytes of a path are its SHA-256, a thousand times.
+waits for ever; `/none/` is not there. What is below `/slow/` takes 14 s, and is larger. The bytes of a path are its SHA-256, a thousand times.
 """
 import hashlib, http.server, os, sys, threading, time
 
@@ -21,13 +21,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/never/") and number == 1:
             time.sleep(3600)
         time.sleep(1)
-        body = hashlib.sha256(self.path.encode()).digest() * 1000
+        pieces = 14 if self.path.startswith("/slow/") else 1
+        body = hashlib.sha256(self.path.encode()).digest() * 1000 * pieces**2
         is_there = not self.path.startswith("/none/")
         self.send_response(200 if is_there else 404)
         self.send_header("Content-Length", str(len(body) if is_there else 0))
         self.end_headers()
-        if is_there:
-            self.wfile.write(body)
+        for piece in range(pieces if is_there else 0):
+            time.sleep(1 if pieces > 1 else 0)
+            self.wfile.write(body[len(body) // pieces * piece : len(body) // pieces * (piece + 1)])
 
     def log_message(self, *_):
         pass
