@@ -25,8 +25,8 @@ struct MigrateCatalog: AsyncParsableCommand {
 
             Without --server the data directory is opened by this command, which is refused while a server has it (exit code 75). Servers that use \
             the database read on meanwhile; what would change the catalog (uploads, deletions, logins, what a remote repository fetches) is refused \
-            with 503 and Retry-After. Exit codes: 0 moved; 66 bytes would be missing where the catalog goes; 3 the two sides differ; 1 failed. But \
-            for 0 nothing is moved.
+            with 503 and Retry-After. Exit codes: 0 moved; 66 bytes would be missing where the catalog goes; 75 the database or the bucket does not \
+            answer; 3 the two sides differ; 1 failed. But for 0 nothing is moved.
             """)
 
     enum Direction: String, ExpressibleByArgument, CaseIterable {

@@ -78,6 +78,15 @@ struct MovedBytes {
         return brought
     }
 
+    /// - Throws: `notFound` when the bucket is another one than that which the bytes were put into.
+    func requireSameBucket() async throws(RegistryError) {
+        guard try await bucket.isBucketTheSame() else {
+            throw RegistryError(
+                .notFound, subject: .configuration("s3_bucket"),
+                reason: "this is not the bucket any more that the bytes were put into: it was emptied or replaced meanwhile; nothing was moved")
+        }
+    }
+
     /// - Throws: `conflict` while nodes have blobs that the bucket does not have yet. Those come with time, as long as the nodes run.
     func requireUploaded() async throws(RegistryError) {
         let held = try await database.held()
@@ -197,7 +206,8 @@ struct MoveSides: Sendable {
         switch direction {
         case .toPostgres:
             let move = CatalogMove(
-                from: here, to: there, bringing: { blobs async throws(RegistryError) in try await bytes().put(blobs, copied) }, reporting: report)
+                from: here, to: there, bringing: { blobs async throws(RegistryError) in try await bytes().put(blobs, copied) },
+                confirming: { () async throws(RegistryError) in try await opened.bytes.withLock { $0 }?.requireSameBucket() }, reporting: report)
             return (try await move.run(to: there.place), there.place)
         case .fromPostgres:
             let fetch = { @Sendable (blobs: [BlobID]) async throws(RegistryError) in

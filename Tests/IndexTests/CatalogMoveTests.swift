@@ -100,6 +100,24 @@ struct CatalogMoveTests {
         #expect(try await CatalogPicture(of: opened.catalog) == CatalogPicture(of: postgres.catalog))
     }
 
+    @Test("when the last look finds that the bytes are gone it does not, and begins anew the next time") func unconfirmed() async throws {
+        let home = try await RocksHome()
+        try await home.catalog.apply(RandomChanges.beginning)
+        let address = try await PostgresCluster.shared().database("unconfirmed")
+        let gone = RegistryError(.notFound, subject: .store, reason: "the bucket is another")
+        let there = try await PostgresMove(address: address)
+        let error = await #expect(throws: RegistryError.self) {
+            try await CatalogMove(
+                from: RocksMove(home.store), to: there, bringing: Self.nothingIsLost, confirming: { () throws(RegistryError) in throw gone }
+            ).run(to: there.place)
+        }
+        #expect(error?.code == .notFound)
+        try await home.catalog.apply(Self.change("here"))
+        let again = try await PostgresMove(address: address)
+        _ = try await CatalogMove(from: RocksMove(home.store), to: again, bringing: Self.nothingIsLost).run(to: again.place)
+        #expect(try await CatalogPicture(of: PostgresHome(at: address).catalog) == CatalogPicture(of: home.catalog))
+    }
+
     @Test("while it does, those who read read on, and those who change are told to come back") func online() async throws {
         let postgres = try await PostgresHome()
         try await postgres.catalog.apply(RandomChanges.beginning)

@@ -31,6 +31,9 @@ extension BlobStore {
         try await pool.run { [directory] () throws(RegistryError) in try Disk.openExisting(Sharing.markPath(in: directory)) != nil }
     }
 
+    /// Whether the bucket that is shared still says that it is this registry's: one that was emptied, or made anew, does not.
+    public func isBucketTheSame() async throws(RegistryError) -> Bool { try await sharing?.isBucketTheSame() ?? true }
+
     /// nil unless the store shares a bucket.
     public var sharingStatistics: SharingStatistics? {
         guard let sharing else { return nil }

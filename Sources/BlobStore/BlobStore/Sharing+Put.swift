@@ -97,8 +97,10 @@ extension Sharing {
 
     static func untaken(_ error: RegistryError) -> RegistryError {
         guard error.code == .upstreamFailed || error.code == .notFound else { return error }
+        // Who may upload hears what does not pass by itself.
+        let advice = error.retryAfterSeconds == nil ? error.reason : "try again"
         return RegistryError(
-            .unavailable, subject: .store, reason: "the bucket does not take bytes now, so nothing is stored; try again", cause: "\(error)",
+            .unavailable, subject: .store, reason: "the bucket does not take bytes now, so nothing is stored; \(advice)", cause: "\(error)",
             retryAfterSeconds: error.retryAfterSeconds ?? 30)
     }
 }

@@ -123,8 +123,7 @@ final class Sharing: Sendable {
     }
 
     private func checkBucket(_ mark: [UInt8]) async throws(RegistryError) {
-        if let length = try await bucket.length(of: .sharedMark) {
-            let found = length > 1024 ? [] : Array(try await bucket.read(.sharedMark, 0..<length).collect().readableBytesView)
+        if let found = try await bucketMark() {
             guard found == mark else { throw Sharing.refused("\(bucket.place) has the blobs of another registry: take another prefix") }
             return
         }
@@ -140,6 +139,17 @@ final class Sharing: Sendable {
             page = list.next
         } while page != nil
         try await bucket.put(.sharedMark, BlobContent(.memory(ByteBuffer(bytes: mark))))
+    }
+
+    /// nil when there is none.
+    private func bucketMark() async throws(RegistryError) -> [UInt8]? {
+        guard let length = try await bucket.length(of: .sharedMark) else { return nil }
+        return length > 1024 ? [] : Array(try await bucket.read(.sharedMark, 0..<length).collect().readableBytesView)
+    }
+
+    func isBucketTheSame() async throws(RegistryError) -> Bool {
+        let mark = TierMark(id: try await locations.sharedStoreID()).encoded
+        do throws(RegistryError) { return try await bucketMark() == mark } catch { throw Sharing.unanswered(error) }
     }
 
     private var markPath: String { Sharing.markPath(in: directory) }

@@ -64,15 +64,19 @@ package struct CatalogMove: Sendable {
     private let target: any MoveTarget
     /// Brings blobs to where the target finds them, in the order of their ids.
     private let bring: @Sendable ([BlobID]) async throws(RegistryError) -> Brought
+    /// The last look before the source is closed: that what was brought is still there.
+    private let confirm: @Sendable () async throws(RegistryError) -> Void
     private let report: @Sendable (Step) -> Void
 
     package init(
         from source: any MoveSource, to target: any MoveTarget, bringing bring: @escaping @Sendable ([BlobID]) async throws(RegistryError) -> Brought,
+        confirming confirm: @escaping @Sendable () async throws(RegistryError) -> Void = { () throws(RegistryError) in },
         reporting report: @escaping @Sendable (Step) -> Void = { _ in }
     ) {
         self.source = source
         self.target = target
         self.bring = bring
+        self.confirm = confirm
         self.report = report
     }
 
@@ -136,6 +140,7 @@ package struct CatalogMove: Sendable {
                 throw RegistryError(
                     .corrupt, subject: .store, reason: "what was written is not what was read: \(moved.differences(from: tally)); nothing was moved")
             }
+            try await confirm()
             try CatalogMove.checkCancellation()
             try await target.prepare()
             return tally
