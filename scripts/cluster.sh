@@ -115,6 +115,7 @@ start_cluster() {
     start_postgres || return 1
     s3_port=$(free_port) s3_key=granary-cluster s3_secret=$(openssl rand -hex 20)
     start_rclone "$cluster/buckets" "$s3_port" "$s3_key" "$s3_secret" || return 1
+    s3_pid=$started_pid
     port=$(free_port)
     url=http://127.0.0.1:$port
     parts=("${started[@]}")

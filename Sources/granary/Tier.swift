@@ -30,7 +30,7 @@ enum Tier {
         to blobs: BlobStore, sharing home: CatalogHome, _ configuration: Configuration, access: Access, outbound: OutboundClient, log: Logger
     ) async throws(RegistryError) {
         guard let database = home.database else { return try await attach(to: blobs, configuration, outbound: outbound, log: log) }
-        guard let bucket = try await configured(configuration, outbound, .real, log, isKnown: false) else {
+        guard let bucket = try await configured(configuration, outbound, .real, log, isKnown: try await blobs.isCache()) else {
             throw Configuration.refused("database_url", "nodes that share a database share their bytes, too: set s3_bucket")
         }
         var options = SharingOptions()

@@ -51,7 +51,7 @@ struct EditionNodesTests {
 
     @Test("a document of a generation that only the other node made is found by its digest") func byHash() async throws {
         let nodes = try await NodeHouses()
-        let served = (try await Served(nodes[0]), try await Served(nodes[1]))
+        let served = (try await ServedNode(nodes[0]), try await ServedNode(nodes[1]))
         await nodes[0].repository("apt", format: "debian")
         await publish(0, by: nodes[0])
         let folder = "\(Self.dists)/main/binary-amd64"

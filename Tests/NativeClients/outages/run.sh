@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The bucket goes away where several nodes are, or one is about to become them: PostgreSQL and rclone's S3 server, with real processes that are killed.
-# move.sh: while a catalog is moved to the nodes' home and back. ONLY names some of these parts.
+# The bucket goes away where several nodes are, or one is about to become them: PostgreSQL, rclone's S3 server and nginx, with real processes that are
+# killed. move.sh: while a catalog is moved to the nodes' home and back. behind.sh: under nodes that bring their uploads into the bucket afterwards. ONLY
+# names some of these parts.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 only_alone "it starts the nodes that it is about"
 source "$root/scripts/tools.sh"
@@ -28,7 +29,24 @@ ends() {
     same "$1" "$code"
 }
 
-for part in move; do
+# --- Of a cluster's parts ---
+
+node_url() { echo "http://127.0.0.1:${node_port[$1]}"; }
+start_store() {
+    start_rclone "$cluster/buckets" "$s3_port" "$s3_key" "$s3_secret"
+    s3_pid=$started_pid
+}
+# held NODE NAME VALUE: what its metrics say of what waits there.
+held() { same "$3" "$(curl -sf "${admin[@]}" "$(node_url "$1")/metrics" | sed -n "s/^granary_shared_held_$2 //p")"; }
+# waiting URL EXPRESSION VALUE: of what the database knows of all nodes.
+waiting() { status 200 "${admin[@]}" "$1/api/v1/admin/held" && json_is "$2" "$3"; }
+nothing_waits() { waiting "$1" d '[]'; }
+end_cluster() {
+    local pid
+    for pid in "${started[@]}"; do stop "$pid" KILL; done
+}
+
+for part in move behind; do
     [[ -z ${ONLY:-} || " $ONLY " == *" $part "* ]] || continue
     source "$here/$part.sh"
 done
