@@ -39,12 +39,12 @@ struct Nodes: Sendable {
     /// The same with a number, under which the others ask it.
     func node(
         _ number: UInt16, in directory: TemporaryDirectory? = nil, _ change: (inout SharingOptions) -> Void = { _ in },
-        segmentBytesMax: Int64 = 256 << 20
+        segmentBytesMax: Int64 = 256 << 20, reserveBytes: Int64 = 0
     ) async throws -> Node {
         var sharing = SharingOptions()
         sharing.askHolder = held.question
         change(&sharing)
-        let node = try await Node(self, number, directory ?? TemporaryDirectory(), sharing, segmentBytesMax)
+        let node = try await Node(self, number, directory ?? TemporaryDirectory(), sharing, segmentBytesMax, reserveBytes)
         held.join(node, as: number)
         return node
     }
@@ -79,7 +79,9 @@ final class Node: Sendable {
         return log
     }
 
-    init(_ nodes: Nodes, _ number: UInt16, _ directory: TemporaryDirectory, _ sharing: SharingOptions, _ segmentBytesMax: Int64) async throws {
+    init(
+        _ nodes: Nodes, _ number: UInt16, _ directory: TemporaryDirectory, _ sharing: SharingOptions, _ segmentBytesMax: Int64, _ reserveBytes: Int64
+    ) async throws {
         self.directory = directory
         clock = nodes.clock
         var options = PostgresCatalog.Options()
@@ -88,7 +90,7 @@ final class Node: Sendable {
         index = try OrderedStore(at: directory.file("index"), families: [.blobLocations, .chunks, .tierObjects, .heldBlobs], logger: Node.log)
         var blobOptions = BlobStore.Options()
         blobOptions.node = number
-        blobOptions.reserveBytes = 0
+        blobOptions.reserveBytes = reserveBytes
         blobOptions.segmentBytesMax = segmentBytesMax
         blobs = try BlobStore(at: directory.file("data"), store: index, options: blobOptions, world: clock.world, log: Node.log)
         try await blobs.share(nodes.tier, nodes.held.watching(catalog), sharing)

@@ -47,6 +47,36 @@ struct SharedCacheTests {
         for (id, bytes) in zip(ids, blobs) { #expect(try await a.read(id) == bytes) }
     }
 
+    @Test("a node whose disk is full gives small blobs all the same, from the bucket and from who has them; large ones may be asked for again")
+    func full() async throws {
+        let nodes = try await Nodes()
+        let (a, b) = (try await nodes.node(1), try await nodes.node(2) { $0.isBehind = true })
+        // More than any disk has.
+        let full = try await nodes.node(3, reserveBytes: 1 << 60)
+        for node in [a, b] {
+            let blobs = [0, 900, 1 << 20].map { World.real.randomBytes($0) }
+            for (number, bytes) in blobs.enumerated() {
+                let id = try await node.push(bytes, as: "\(number)")
+                #expect(try await full.read(id) == bytes)
+                #expect(try await full.read(id) == bytes)
+            }
+            let large = try await node.push(World.real.randomBytes((1 << 20) + 1), as: "large")
+            let refused = await error { _ = try await full.read(large) }
+            #expect(refused?.code == .unavailable && refused?.retryAfterSeconds != nil)
+        }
+        #expect(try full.cached().isEmpty)
+        #expect(await error { try await full.push([1, 2, 3], as: "x") }?.code == .noSpace)
+        // What is damaged or gone there is found all the same.
+        let id = try await a.push(World.real.randomBytes(2000), as: "bad")
+        let place = try #require(try await a.catalog.locations(of: [id])[id])
+        try flip(nodes.bucket.path(of: .object(place.object)), at: Int(place.offset) + 100)
+        #expect(await error { _ = try await full.read(id) }?.code == .corrupt)
+        nodes.held.leave(2)
+        let away = try await b.push(World.real.randomBytes(3000), as: "away")
+        let refused = await error { _ = try await full.read(away) }
+        #expect(refused?.code == .unavailable && refused?.reason.contains("node 2 ") == true)
+    }
+
     @Test("a copy that the bucket has lost stays on the disk, and pushing it again puts it there") func lastCopy() async throws {
         let nodes = try await Nodes()
         let a = try await nodes.node { $0.cacheBytesMax = 1 }

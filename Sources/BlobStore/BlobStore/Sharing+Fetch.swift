@@ -18,11 +18,7 @@ extension Sharing {
             var location = try await asked.location(of: id)
             var tries = 1
             while let place = location {
-                do throws(RegistryError) {
-                    let staged = try await bring(id, from: place, of: store)
-                    store.keep(staged)
-                    return try staged.content()
-                } catch {
+                do throws(RegistryError) { return try await fetch(id, from: place, of: store) } catch {
                     guard error.code == .notFound || error.code == .corrupt else { throw Sharing.unanswered(error) }
                     // It may have been moved between the question and the read.
                     location = try await asked.location(of: id)
@@ -40,30 +36,55 @@ extension Sharing {
     }
 
     /// - Throws: `notFound` and `corrupt` besides what the bucket throws.
-    private func bring(_ id: BlobID, from place: SharedLocation, of store: BlobStore) async throws(RegistryError) -> StagedBlob {
-        let staged: StagedBlob
-        do throws(RegistryError) {
-            if let holder = place.holder {
-                staged = try await bringHeld(id, place, from: holder, of: store)
-            } else if place.length <= Int64(Body.collectBytesMax) {
-                let bytes = place.length == 0 ? ByteBuffer() : try await reading.collect(.object(place.object), place.range)
-                let staging = try store.stage(expectedLength: place.length, digests: .sha256)
-                try staging.write(bytes)
-                staged = try await staging.finishHere()
-            } else {
-                staged = try await bringFile(place, of: store)
-            }
-        } catch {
+    private func fetch(_ id: BlobID, from place: SharedLocation, of store: BlobStore) async throws(RegistryError) -> BlobContent {
+        let content: BlobContent
+        do throws(RegistryError) { content = try await bring(id, from: place, of: store) } catch {
             throw place.holder == nil ? try await diagnosed(error, place) : error
         }
-        guard staged.id == id else { throw BlobStore.corrupt(id, "the bytes that came for it are those of \(staged.id)") }
         noteSound(id)
         state.withLock { state in
             state.statistics.blobsFetched += 1
             state.statistics.bytesFetched += UInt64(place.length)
         }
         log.debug("from the bucket", metadata: ["blob": "\(id)", "object": "\(place.object)", "bytes": "\(place.length)"])
-        return staged
+        return content
+    }
+
+    /// The disk has it from then on, unless that is full.
+    private func bring(_ id: BlobID, from place: SharedLocation, of store: BlobStore) async throws(RegistryError) -> BlobContent {
+        do throws(RegistryError) {
+            let staged = try await bringHere(place, id, of: store)
+            guard staged.id == id else { throw BlobStore.corrupt(id, "the bytes that came for it are those of \(staged.id)") }
+            store.keep(staged)
+            return try staged.content()
+        } catch {
+            guard error.code == .noSpace else { throw error }
+            return try await bringPast(id, from: place)
+        }
+    }
+
+    private func bringHere(_ place: SharedLocation, _ id: BlobID, of store: BlobStore) async throws(RegistryError) -> StagedBlob {
+        if let holder = place.holder { return try await bringHeld(id, place, from: holder, of: store) }
+        guard place.length <= Int64(Body.collectBytesMax) else { return try await bringFile(place, of: store) }
+        let staging = try store.stage(expectedLength: place.length, digests: .sha256)
+        try staging.write(try await collect(place))
+        return try await staging.finishHere()
+    }
+
+    /// Past a full disk, which is no reason not to read: a small blob in memory. For a large one another node is to be asked.
+    private func bringPast(_ id: BlobID, from place: SharedLocation) async throws(RegistryError) -> BlobContent {
+        guard place.length <= Int64(Body.collectBytesMax) else {
+            throw RegistryError(
+                .unavailable, subject: .store, reason: "the disk of this node is full, so it does not fetch large blobs now; try again",
+                retryAfterSeconds: 10)
+        }
+        let bytes = if let holder = place.holder { try await collectHeld(id, place, from: holder) } else { try await collect(place) }
+        guard BlobID(Digest.of(.sha256, bytes.readableBytesView)) == id else { throw BlobStore.corrupt(id, "the bytes that came for it are others") }
+        return BlobContent(.memory(bytes))
+    }
+
+    private func collect(_ place: SharedLocation) async throws(RegistryError) -> ByteBuffer {
+        place.length == 0 ? ByteBuffer() : try await reading.collect(.object(place.object), place.range)
     }
 
     private func bringFile(_ place: SharedLocation, of store: BlobStore) async throws(RegistryError) -> StagedBlob {

@@ -1,5 +1,6 @@
 public import Core
 import Logging
+import NIOCore
 import OrderedStore
 
 // Upload behind, where it is configured: bytes are acknowledged when they are durable on this node's disk, and the database says that this node has
@@ -52,20 +53,36 @@ extension Sharing {
         return store.options.reserveBytes == 0 || free.bytes >= store.options.reserveBytes + Sharing.roomBytes
     }
 
-    /// From the node that alone has it.
-    /// - Throws: `notFound` when it has not.
+    /// From the node that alone has it, to the disk.
+    /// - Throws: `notFound` when it has not, `noSpace`.
     func bringHeld(_ id: BlobID, _ place: SharedLocation, from holder: UInt16, of store: BlobStore) async throws(RegistryError) -> StagedBlob {
+        let staging = try store.stage(expectedLength: place.length, digests: .sha256)
+        return try await answered(by: holder, about: id) { () async throws(RegistryError) in
+            try await ask(holder, for: id, place.length).drain(into: staging)
+            return try await staging.finishHere()
+        }
+    }
+
+    /// The same into memory.
+    func collectHeld(_ id: BlobID, _ place: SharedLocation, from holder: UInt16) async throws(RegistryError) -> ByteBuffer {
+        try await answered(by: holder, about: id) { () async throws(RegistryError) in
+            let bytes = try await ask(holder, for: id, place.length).collect()
+            guard Int64(bytes.readableBytes) == place.length else {
+                throw RegistryError(.invalid, subject: .store, reason: "\(bytes.readableBytes) of \(place.length) bytes came")
+            }
+            return bytes
+        }
+    }
+
+    /// An answer that breaks off is none.
+    private func answered<R: Sendable>(
+        by holder: UInt16, about id: BlobID, _ work: () async throws(RegistryError) -> R
+    ) async throws(RegistryError) -> R {
         guard holder != node else {
             throw RegistryError(.notFound, subject: .blob(id.description), reason: "this node alone had it, and does not have it any more")
         }
-        let staging = try store.stage(expectedLength: place.length, digests: .sha256)
-        do throws(RegistryError) { try await ask(holder, for: id, place.length).drain(into: staging) } catch {
-            staging.cancel()
+        do throws(RegistryError) { return try await work() } catch {
             guard error.code == .upstreamFailed || error.code == .invalid else { throw error }
-            throw Sharing.silent(holder, cause: error)
-        }
-        do throws(RegistryError) { return try await staging.finishHere() } catch {
-            guard error.code == .invalid else { throw error }
             throw Sharing.silent(holder, cause: error)
         }
     }

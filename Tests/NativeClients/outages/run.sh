@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The bucket goes away where several nodes are, or one is about to become them: PostgreSQL, rclone's S3 server and nginx, with real processes that are
-# killed. move.sh: while a catalog is moved to the nodes' home and back. behind.sh: under nodes that bring their uploads into the bucket afterwards. ONLY
-# names some of these parts.
+# The bucket goes away, or the disk fills up, where several nodes are, or one is about to become them: PostgreSQL, rclone's S3 server and nginx, with
+# real processes that are killed. move.sh: while a catalog is moved to the nodes' home and back. behind.sh: under nodes that bring their uploads into the
+# bucket afterwards. full.sh: the same with a full disk. ONLY names some of these parts.
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 only_alone "it starts the nodes that it is about"
 source "$root/scripts/tools.sh"
@@ -46,7 +46,7 @@ end_cluster() {
     for pid in "${started[@]}"; do stop "$pid" KILL; done
 }
 
-for part in move behind; do
+for part in move behind full; do
     [[ -z ${ONLY:-} || " $ONLY " == *" $part "* ]] || continue
     source "$here/$part.sh"
 done
