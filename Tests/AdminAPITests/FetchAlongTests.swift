@@ -57,15 +57,23 @@ struct FetchAlongTests {
     static let whole = ServedNode.Download(status: 200, bytes: bytes, isWhole: true)
 
     /// Most of it, and then what comes then.
-    static func answer(_ rest: [ScriptedServer.Step], of bytes: [UInt8] = bytes) -> ScriptedServer.Answer {
-        ScriptedServer.Answer(200, [("Content-Length", "\(bytes.count)")], steps: [.bytes(Array(bytes.prefix(600_000)))] + rest)
+    static func answer(_ rest: [ScriptedServer.Step], of bytes: [UInt8] = bytes, isChunked: Bool = false) -> ScriptedServer.Answer {
+        let steps = [.bytes(Array(bytes.prefix(600_000)))] + rest
+        guard isChunked else { return ScriptedServer.Answer(200, [("Content-Length", "\(bytes.count)")], steps: steps) }
+        let framed = steps.map { step in
+            guard case .bytes(let piece) = step else { return step }
+            return .bytes(Array("\(String(piece.count, radix: 16))\r\n".utf8) + piece + Array("\r\n".utf8))
+        }
+        return ScriptedServer.Answer(200, [("Transfer-Encoding", "chunked")], steps: framed + [.bytes(Array("0\r\n\r\n".utf8))])
     }
 
-    @Test("a file that takes longer than anybody waits is fetched once for three nodes, and each gives its first bytes before the last are there")
-    func once() async throws {
+    @Test(
+        "a file that takes longer than anybody waits is fetched once for three nodes, and each gives its first bytes before the last are there",
+        arguments: [false, true])
+    func once(isChunked: Bool) async throws {
         let begun = Begun()
         let upstream = try await ScriptedServer.start { _ in
-            Self.answer([.until { begun.count == 9 }, .bytes(Array(Self.bytes.dropFirst(600_000)))])
+            Self.answer([.until { begun.count == 9 }, .bytes(Array(Self.bytes.dropFirst(600_000)))], isChunked: isChunked)
         }
         let nodes = try await NodeHouses(3) { ($0.fetchTurns.followSeconds, $0.fetchTurns.patienceSeconds) = (0.05, 600) }
         let served = try await nodes.served()
@@ -82,13 +90,15 @@ struct FetchAlongTests {
         await upstream.stop()
     }
 
-    @Test("an upstream that breaks off breaks off for all who read along: nobody takes what they have for the file, and who asks again gets it")
-    func failure() async throws {
+    @Test(
+        "an upstream that breaks off breaks off for all who read along: nobody takes what they have for the file, and who asks again gets it",
+        arguments: [false, true])
+    func failure(isChunked: Bool) async throws {
         let begun = Begun()
         let asked = Begun()
         let upstream = try await ScriptedServer.start { _ in
             asked.add()
-            return asked.count == 1 ? Self.answer([.until { begun.count == 6 }, .reset]) : .status(200, [], Self.bytes)
+            return asked.count == 1 ? Self.answer([.until { begun.count == 6 }, .reset], isChunked: isChunked) : .status(200, [], Self.bytes)
         }
         let nodes = try await NodeHouses(3) { ($0.fetchTurns.followSeconds, $0.fetchTurns.patienceSeconds) = (0.05, 600) }
         let served = try await nodes.served()

@@ -23,6 +23,22 @@ check "... is asked for once" asked /none/tool.bin 1
 check "one that takes longer than a node waits for the first byte" crowd 200 slow/tool.bin
 check "... is fetched once, too" asked /slow/tool.bin 1
 
+python3 -c 'import hashlib, sys; sys.stdout.buffer.write(hashlib.sha256(b"/slow/killed.bin").digest() * 196000)' >killed.bin
+slowly() { curl -sSN --max-time 120 -o "$2" -w '%{http_code}' "$1/general/mirror/slow/killed.bin"; }
+slowly "$(node_url 1)" killed.first >/dev/null 2>&1 &
+abandoned=$!
+check "while one node fetches such a file" wait_until 30 asked /slow/killed.bin 1
+slowly "$(node_url 2)" killed.second >killed.code &
+waiting=$!
+check "... and another reads it along" wait_until 30 test -s killed.second
+stop "${node_pid[1]}" KILL
+wait "$waiting" || true
+check "... the first is killed: who read along has the whole file" all same 200 "$(cat killed.code)" -- cmp killed.second killed.bin
+check "... which was fetched once more" asked /slow/killed.bin 2
+wait "$abandoned" || true
+start_node 1
+wait_for_node 1
+
 gets() { curl -sS --max-time 60 -o "$2" -w '%{http_code}' "$1/general/mirror/never/tool.bin"; }
 gets "$(node_url 1)" first >first.code 2>&1 &
 abandoned=$!
