@@ -171,7 +171,7 @@ struct FetchAlongTests {
             Self.answer(death == .breaksOff ? [.until { begun.count == 2 }, .reset] : [.hang])
         }
         let nodes = try await NodeHouses {
-            ($0.fetchTurns.followSeconds, $0.fetchTurns.patienceSeconds, $0.fetchTurns.graceSeconds) = (0.05, 600, 1)
+            ($0.fetchTurns.followSeconds, $0.fetchTurns.patienceSeconds, $0.fetchTurns.graceSeconds) = (0.05, 600, 4)
         }
         let served = try await nodes.served()
         await nodes[0].remote("mirror", format: "generic", of: upstream.url())
