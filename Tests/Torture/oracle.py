@@ -273,6 +273,19 @@ def judge(run, uploads, client, when):
             run.lose(f"{when}: {wrong}")
 
 
+def rest(admin):
+    """Waits until the background has nothing left to cut or to open: what it empties is swept in the rounds after that."""
+    before, deadline = None, time.monotonic() + 300
+    while time.monotonic() < deadline:
+        lines = admin.call("GET", "/metrics")[1].decode().splitlines()
+        now = [line for line in lines if line.startswith(("granary_chunk", "granary_archive")) and "seconds" not in line]
+        is_idle = admin.server.settings.get("chunking") == "false" or "granary_chunk_waiting_blobs 0" in now
+        if now == before and is_idle:
+            return
+        before = now
+        time.sleep(1)
+
+
 def leaks(server, uploads, say=print):
     """What is left of the dead after two sweeps, in words; nothing when all is well."""
     admin = administrator(server)
@@ -284,6 +297,7 @@ def leaks(server, uploads, say=print):
             raise Refused(f"no sweep: {status} {answer!r}")
         return json.loads(answer)
 
+    rest(admin)
     # What the background cut into chunks between the last sweep and the look is not left: two sweeps after it, it is gone.
     for _ in range(5):
         for _ in range(2):

@@ -16,7 +16,7 @@ import statistics
 import threading
 import time
 
-from oracle import sha256
+from oracle import rest, sha256
 from pipeline import Pipeline
 from server import Client, Refused, Server, administrator, set_up
 
@@ -239,18 +239,6 @@ def look(run, server, authorization, held):
         status, body, _ = client.call("GET", f"/general/{repository}/{path}")
         if status != 200 or sha256(body) != digest:
             run.lose(f"{path} dangles: {status}, {len(body)} bytes")
-
-
-def rest(admin):
-    """Waits until the background has nothing left to cut or to open: what it empties is swept in the rounds after that."""
-    before, deadline = None, time.monotonic() + 60
-    while time.monotonic() < deadline:
-        lines = admin.call("GET", "/metrics")[1].decode().splitlines()
-        now = [line for line in lines if line.startswith(("granary_chunk", "granary_archive")) and "seconds" not in line]
-        if now == before and "granary_chunk_waiting_blobs 0" in now:
-            return
-        before = now
-        time.sleep(1)
 
 
 def leaks(run, server, held):

@@ -90,6 +90,8 @@ class Specimen:
         self.old = {}
         # Address to SHA-256; deleted addresses; open upload sessions by their ids.
         self.places, self.gone, self.sessions = {}, [], {}
+        # Where each living blob lies, in words: of several records the last counts, and only the server knows which that is.
+        self.whereabouts = {}
         self.authorization, self.password = None, None
 
     def make(self, uploads):
@@ -138,6 +140,9 @@ class Specimen:
             status, body, _ = client.call("GET", path + ".metadata")
             if status == 200:
                 self.places[path + ".metadata"] = sha256(body)
+        admin = administrator(server)
+        for digest in set(self.places.values()):
+            self.whereabouts[digest] = json.loads(admin.call("GET", f"/api/v1/admin/sweep/sha256:{digest}")[1])["place"]
         for number in range(4):
             session = (Pieces if number % 2 else Ranges)(f"{self.run.seed}/session/{number}", number)
             session.begin(client)
@@ -179,7 +184,7 @@ class Specimen:
                 by_chunk.setdefault(chunk, set()).add(blob)
         segments = os.path.join(self.data, "store", "segments")
         for name in sorted(os.listdir(segments)):
-            found += segment_spans(os.path.join("store", "segments", name), self.read("store", "segments", name), living, recipes, by_chunk)
+            found += segment_spans(os.path.join("store", "segments", name), self.read("store", "segments", name), self.whereabouts, recipes, by_chunk)
         for folder, _, names in os.walk(os.path.join(self.data, "store", "blobs")):
             for name in names:
                 path = os.path.relpath(os.path.join(folder, name), self.data)
@@ -296,15 +301,16 @@ def block_entries(content, offset, size):
     return entries
 
 
-def segment_spans(path, content, living, recipes, by_chunk):
-    name = "segment " + str(int(os.path.basename(path)[:16], 16))
+def segment_spans(path, content, whereabouts, recipes, by_chunk):
+    name, living = "segment " + str(int(os.path.basename(path)[:16], 16)), whereabouts.keys()
     found = [Span("segment header", path, 0, 64, place=name)]
     end = 64
     for kind, at, length, digest in records(content):
         end = at + footprint(length)
         table = at + 64 + length
-        # A blob that is kept in chunks has no need of a whole record that was left of it.
-        blobs = {"blob": {digest} & living - recipes.keys(), "recipe": {digest} & living, "archive recipe": {digest} & living,
+        # A blob that is kept in chunks has no need of a whole record that was left of it, one that was uploaded again none of its older records.
+        is_last = whereabouts.get(digest) == f"{name}, offset {at}"
+        blobs = {"blob": {digest} - recipes.keys() if is_last else set(), "recipe": {digest} & living, "archive recipe": {digest} & living,
                  "chunk": by_chunk.get(digest, set()) & living}.get(kind, set())
         word = kind if blobs or kind == "index" else f"dead {kind}"
         found.append(Span(f"{word} header", path, at, at + 64, blobs, name))
