@@ -48,11 +48,7 @@ public final class PostgresCluster: Sendable {
         }
         directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         asUser = try PostgresCluster.prefix(bin, directory)
-        // Ends with this process, since its input does.
-        let end = "trap '' INT TERM; cat >/dev/null; \(stopCommand("immediate")); rm -rf \(directory)"
-        guard unsafe popen("{ \(end); } >/dev/null 2>&1", "we") != nil else {
-            throw RegistryError(.internal, subject: .store, reason: "no shell")
-        }
+        try Shell.atEnd("\(stopCommand("immediate")); rm -rf \(directory)")
         try PostgresCluster.run(command("initdb", "-D \(directory)/d -A trust -U postgres -E UTF8 --no-sync --no-instructions"))
         try start()
     }
@@ -116,12 +112,7 @@ public final class PostgresCluster: Sendable {
 
     /// Runs to its end; what it wrote is the error's cause.
     private static func run(_ command: String) throws(RegistryError) {
-        guard let pipe = unsafe popen("{ \(command); } 2>&1 </dev/null", "re") else {
-            throw RegistryError(.internal, subject: .store, reason: "no shell")
-        }
-        var output: [UInt8] = []
-        while case let byte = unsafe fgetc(pipe), byte != EOF { output.append(UInt8(truncatingIfNeeded: byte)) }
-        let status = unsafe pclose(pipe)
+        let (status, output) = try Shell.run(command)
         guard status == 0 else {
             throw RegistryError(.internal, subject: .store, reason: "\(command) failed", cause: String(decoding: output.suffix(2000), as: UTF8.self))
         }
