@@ -275,10 +275,10 @@ def judge(run, uploads, client, when):
 
 def rest(admin):
     """Waits until the background has nothing left to cut or to open: what it empties is swept in the rounds after that."""
-    before, deadline = None, time.monotonic() + 300
+    before, deadline = None, time.monotonic() + 120
     while time.monotonic() < deadline:
         lines = admin.call("GET", "/metrics")[1].decode().splitlines()
-        now = [line for line in lines if line.startswith(("granary_chunk", "granary_archive")) and "seconds" not in line]
+        now = [line for line in lines if line.startswith(("granary_chunk", "granary_archive")) and "seconds" not in line and "_rounds" not in line]
         is_idle = admin.server.settings.get("chunking") == "false" or "granary_chunk_waiting_blobs 0" in now
         if now == before and is_idle:
             return
