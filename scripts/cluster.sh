@@ -76,7 +76,7 @@ http {
     client_max_body_size 0;
     upstream nodes {
 CONF
-        for number in "${!node_port[@]}"; do echo "        server 127.0.0.1:${node_port[$number]} max_fails=1 fail_timeout=1s;"; done
+        for number in "${!node_port[@]}"; do echo "        server 127.0.0.1:${node_port[$number]} max_fails=0;"; done
         cat <<CONF
         keepalive 64;
     }

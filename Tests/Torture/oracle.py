@@ -297,7 +297,8 @@ def leaks(server, uploads, say=print):
             raise Refused(f"no sweep: {status} {answer!r}")
         return json.loads(answer)
 
-    rest(admin)
+    if server.settings.get("chunk_delay_seconds") == 0:
+        rest(admin)
     # What the background cut into chunks between the last sweep and the look is not left: two sweeps after it, it is gone.
     for _ in range(5):
         for _ in range(2):
