@@ -1,5 +1,6 @@
 """The server under test as a process, and clients of it."""
 import base64
+import collections
 import http.client
 import json
 import os
@@ -8,6 +9,8 @@ import subprocess
 import time
 
 SEGMENT_BYTES = 16 << 20
+# A server that is not ready by then has failed. It is watched for longer, to tell one that is late from one that hangs.
+READY_SECONDS, LATE_SECONDS = 60, 300
 
 
 class Refused(Exception):
@@ -50,19 +53,24 @@ class Server:
             os.remove(port_file)
         began = time.monotonic()
         self.launch(port_file)
-        while time.monotonic() - began < 60:
+        doing = None
+        while (waited := time.monotonic() - began) < LATE_SECONDS:
             if self.process.poll() is not None:
-                raise NotReady(f"the server ended with {self.process.returncode}")
+                raise NotReady(f"the server ended with {self.process.returncode}" + (f", late: {doing}" if doing else ""))
+            if waited > READY_SECONDS and doing is None:
+                doing = state(self.process.pid)
             if self.port == 0 and os.path.exists(port_file):
                 with open(port_file) as f:
                     self.port = int(f.read().strip().rsplit(":", 1)[-1] or 0)
             try:
                 if self.port and Client(self, None).call("GET", "/readyz")[0] == 200:
+                    if doing:
+                        raise NotReady(f"the server became ready after {time.monotonic() - began:.0f} s; what it did after {READY_SECONDS}: {doing}")
                     return time.monotonic() - began
             except OSError:
                 pass
             time.sleep(0.01)
-        raise NotReady("the server does not become ready")
+        raise NotReady(f"the server does not become ready within {LATE_SECONDS} s; what it did after {READY_SECONDS}: {doing}")
 
     def kill(self):
         """Ends it at once, if it runs."""
@@ -125,3 +133,23 @@ def token(admin, name, scopes):
     if status != 200:
         raise Refused(f"no token: {status} {answer!r}", status)
     return "Bearer " + json.loads(answer)["token"]
+
+
+def state(pid):
+    """What a process and its machine are at, in words: its threads by what they wait for in the kernel, its memory, and what the machine has left."""
+    def read(path):
+        try:
+            with open(path) as f:
+                return f.read()
+        except OSError as error:
+            return str(error)
+
+    def lines(path, *names):
+        return " ".join(" ".join(line.split()) for line in read(path).splitlines() if line.startswith(names))
+
+    threads = collections.Counter()
+    for task in os.listdir(f"/proc/{pid}/task"):
+        status = lines(f"/proc/{pid}/task/{task}/status", "State:")
+        threads[f"{status} in {read(f'/proc/{pid}/task/{task}/wchan')}"] += 1
+    return (f"{dict(threads)}; {lines(f'/proc/{pid}/status', 'VmRSS', 'VmHWM')}; {lines('/proc/meminfo', 'MemAvailable', 'Shmem:', 'Dirty', 'Writeback:')}; "
+            f"load {read('/proc/loadavg').strip()}; {lines('/proc/pressure/memory', 'full')}")

@@ -121,6 +121,8 @@ class Specimen:
                 load.perform(done[-1], client)
             client.close()
         self.rest(server)
+        # From here on blobs stay as they came, so that there are some of every kind.
+        server.settings["chunking"] = "false"
         server.start()
         self.sweep(server)
         administrator(server).must([200], "POST", "/api/v1/admin/scrub", "{}", "application/json")
@@ -131,9 +133,10 @@ class Specimen:
         for _ in range(4):
             done.append(load.next())
             load.perform(done[-1], client)
+        self.keep_own_files(client)
         self.sweep(server)
         places = [place for upload in done for place in upload.places.values()]
-        self.places = {place.path: place.digest for place in places if place.may_be_there}
+        self.places |= {place.path: place.digest for place in places if place.may_be_there}
         # Deleted: a part of the index that is lost brings such a one back.
         self.gone = [place.path for place in places if not place.may_be_there]
         for path in [path for path in self.places if path.endswith(".whl")]:
@@ -150,6 +153,13 @@ class Specimen:
         code = server.end()
         if code != 0:
             raise RuntimeError(f"the server ended with {code}")
+
+    def keep_own_files(self, client):
+        """Two at least, which chance alone does not promise."""
+        for number in range(2):
+            content = random.Random(f"{self.run.seed}/own/{number}").randbytes(1_500_000)
+            client.must([200, 201], "PUT", f"/api/v1/repositories/gen/artifacts/own/{number}", content)
+            self.places[f"/general/gen/own/{number}"] = sha256(content)
 
     @staticmethod
     def sweep(server):
