@@ -227,20 +227,35 @@ package struct CatalogRows {
     package func facts(of name: PackageName, in id: RepositoryID) throws(RegistryError) -> Facts {
         var facts = Facts()
         facts.revision = try head()
-        if let package = try package(name, in: id) { try append(package, to: &facts, in: id) }
+        if let package = try package(name, in: id) { try append([package], to: &facts, in: id) }
         return facts
     }
 
-    package func append(_ package: Package, to facts: inout Facts, in id: RepositoryID) throws(RegistryError) {
-        facts.packages.append(package)
-        facts.versions += try versions(of: package.name, in: id)
-        let paths = try assetPaths(of: package.name, nil, in: id)
-        try willGet(paths.map { .asset(id, $0.text) })
-        for path in paths {
-            if let stored = try asset(at: path, in: id) { facts.assets.append(stored.asset) }
+    package func append(_ packages: [Package], to facts: inout Facts, in id: RepositoryID) throws(RegistryError) {
+        try willAppend(packages, in: id)
+        for package in packages {
+            facts.packages.append(package)
+            facts.versions += try versions(of: package.name, in: id)
+            let paths = try assetPaths(of: package.name, nil, in: id)
+            try willGet(paths.map { .asset(id, $0.text) })
+            for path in paths {
+                if let stored = try asset(at: path, in: id) { facts.assets.append(stored.asset) }
+            }
+            facts.tags += try tags(of: package.name, in: id)
+            facts.links += try links(of: package.name, in: id)
         }
-        facts.tags += try tags(of: package.name, in: id)
-        facts.links += try links(of: package.name, in: id)
+    }
+
+    /// Where each question is a journey, one is for what all these packages have, and one for their assets.
+    private func willAppend(_ packages: [Package], in id: RepositoryID) throws(RegistryError) {
+        let prefixes = packages.flatMap { package in
+            [Key(.version), Key(.packageAsset), Key(.tag), Key(.link)].map { $0.id(id).text(package.name.text).bytes }
+        }
+        var assets: [Keyspace] = []
+        for key in try rows.willScan(prefixes, in: CatalogRows.family) {
+            if case .packageAsset(_, _, _, let path) = try Keyspace(key) { assets.append(.asset(id, path)) }
+        }
+        try willGet(assets)
     }
 
     /// The same, and after it the packages whose names begin with a prefix.

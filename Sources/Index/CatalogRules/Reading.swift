@@ -12,7 +12,7 @@ extension CatalogRows {
         case .family(let name, let prefix): return try self.facts(of: name, andThose: prefix, in: id)
         case .packages: facts.packages = try packages(in: id, after: after, limit: limit)
         case .everything:
-            for package in try packages(in: id, after: after, limit: limit) { try append(package, to: &facts, in: id) }
+            try append(try packages(in: id, after: after, limit: limit), to: &facts, in: id)
         case .tags(let package): facts.tags = try tags(of: package, in: id, after: after, limit: limit)
         case .linked(let package, let relation, let target):
             facts.links = try links(of: package, in: id, relation: relation, target: target, after: after, limit: limit)

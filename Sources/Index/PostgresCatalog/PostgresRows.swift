@@ -7,8 +7,9 @@ final class PostgresRows: OrderedRows {
     /// A scan says when it has enough, not before: it is answered in pages that grow.
     private static let firstPage: Int64 = 100
     private static let pageMax: Int64 = 800
-    /// Of each of many scans that are prepared together.
-    private static let preparedPage: Int64 = 8
+    /// Of scans that are prepared together each has a share of so many rows, but never less than the least.
+    private static let preparedRows: Int64 = 6_400
+    private static let preparedLeast: Int64 = 8
 
     private let connection: Connection
     /// Sent along with the first query.
@@ -16,8 +17,8 @@ final class PostgresRows: OrderedRows {
     /// What the opening was answered with.
     private(set) var opened: [[Row]] = []
     private var fetched: [RowName: [UInt8]?] = [:]
-    /// The first page of a scan, by the prefix it is of.
-    private var prepared: [RowName: [Row]] = [:]
+    /// The first page of a scan, and how many rows it could have had, by the prefix it is of.
+    private var prepared: [RowName: (rows: [Row], limit: Int64)] = [:]
 
     init(over connection: Connection, opening: [Query] = []) {
         self.connection = connection
@@ -59,9 +60,9 @@ final class PostgresRows: OrderedRows {
         var scan = try PostgresRows.scan(table, from: from, upTo: upTo, isReverse: reverse)
         let isWhole = !reverse && upTo == OrderedStore.end(ofPrefix: from)
         var first = isWhole ? prepared[RowName(from, in: family)] : nil
-        if first != nil { scan.limit = PostgresRows.preparedPage }
+        if let first { scan.limit = first.limit }
         while true {
-            let rows = if let first { first } else { try run([Statements.scan(table, scan)]).first ?? [] }
+            let rows = if let first { first.rows } else { try run([Statements.scan(table, scan)]).first ?? [] }
             first = nil
             var last: [UInt8]?
             for row in rows {
@@ -88,15 +89,17 @@ final class PostgresRows: OrderedRows {
     func willScan(_ prefixes: [[UInt8]], in family: OrderedStore.Family) throws(RegistryError) -> [[UInt8]] {
         let names = prefixes.map { RowName($0, in: family) }.filter { prepared[$0] == nil }
         var queries: [Query] = []
+        let share = PostgresRows.preparedRows / Int64(max(1, names.count))
+        let limit = min(PostgresRows.firstPage, max(PostgresRows.preparedLeast, share))
         for name in names {
             let table = try Table.of(name.key, in: family)
             var scan = try PostgresRows.scan(table, from: name.key, upTo: OrderedStore.end(ofPrefix: name.key), isReverse: false)
-            scan.limit = PostgresRows.preparedPage
+            scan.limit = limit
             queries.append(Statements.scan(table, scan))
         }
         var keys: [[UInt8]] = []
         for (name, rows) in zip(names, try run(queries)) {
-            prepared[name] = rows
+            prepared[name] = (rows, limit)
             let table = try Table.of(name.key, in: family)
             for row in rows { keys.append(try KeyColumns.key(of: row, in: table)) }
         }

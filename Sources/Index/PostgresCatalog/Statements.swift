@@ -24,26 +24,38 @@ enum Statements {
         var limit: Int64
     }
 
+    /// PostgreSQL ends the scan of an index where a column passes its bound, but reads on to the end where several columns together pass theirs. So what
+    /// both bounds have in common is compared for equality, and of a bound of several columns the first is compared alone, too.
     static func scan(_ table: Table, _ scan: Scan) -> Query {
         var values: [Value] = []
         var conditions = table.condition.map { [$0] } ?? []
-        func require(_ bound: [Value], _ comparison: String) {
-            guard !bound.isEmpty else { return }
-            let names = table.columns.prefix(bound.count).map(\.name).joined(separator: ", ")
-            let marks = bound.indices.map { "$\(values.count + $0 + 1)" }.joined(separator: ", ")
-            conditions.append("(\(names)) \(comparison) (\(marks))")
-            values += bound
-        }
-        // The last row read is the narrower bound, where there is one.
-        require(scan.isReverse ? scan.lower : scan.past ?? scan.lower, scan.isReverse || scan.past == nil ? ">=" : ">")
-        require(scan.isReverse ? scan.past ?? scan.upper : scan.upper, scan.isReverse && scan.past != nil ? "<" : "<=")
         let names = table.columns.map(\.name)
+        func mark(_ value: Value) -> String {
+            values.append(value)
+            return "$\(values.count)"
+        }
+        // The last row read is the narrower bound, where there is one, and is not read again.
+        let isPastLower = !scan.isReverse && scan.past != nil
+        let isPastUpper = scan.isReverse && scan.past != nil
+        let lower = isPastLower ? scan.past ?? [] : scan.lower
+        let upper = isPastUpper ? scan.past ?? [] : scan.upper
+        let shared = min(
+            zip(lower, upper).prefix { $0 == $1 }.count, lower.count - (isPastLower ? 1 : 0), upper.count - (isPastUpper ? 1 : 0))
+        for column in 0..<shared { conditions.append("\(names[column]) = \(mark(lower[column]))") }
+        func require(_ bound: [Value], _ comparison: String) {
+            let columns = Array(names[shared..<bound.count])
+            guard let first = columns.first else { return }
+            let marks = bound[shared...].map(mark)
+            if columns.count > 1 { conditions.append("\(first) \(comparison.prefix(1))= \(marks[0])") }
+            conditions.append("(\(columns.joined(separator: ", "))) \(comparison) (\(marks.joined(separator: ", ")))")
+        }
+        require(lower, isPastLower ? ">" : ">=")
+        require(upper, isPastUpper ? "<" : "<=")
         let filter = conditions.isEmpty ? "" : " WHERE " + conditions.joined(separator: " AND ")
         let order = names.map { scan.isReverse ? $0 + " DESC" : $0 }.joined(separator: ", ")
-        values.append(.int(scan.limit))
         return Query(
             "SELECT \((names + (table.hasValue ? ["document"] : [])).joined(separator: ", ")) FROM \(table.name)\(filter) ORDER BY \(order)"
-                + " LIMIT $\(values.count)", values)
+                + " LIMIT \(mark(.int(scan.limit)))", values)
     }
 
     /// - Returns: nil for a row that is written with another.
