@@ -1,4 +1,4 @@
-import Core
+public import Core
 
 #if canImport(Glibc)
     import Glibc
@@ -6,13 +6,13 @@ import Core
 
 /// A shell that has nothing of this process open but what it is given. NIO lets programs inherit sockets: one that is started while a test has a
 /// connection would keep it open, and the other end would wait for its end as long as the program runs.
-enum Shell {
-    /// Runs to its end.
+public enum Shell {
+    /// Runs to its end, with the arguments as `$1` and so on.
     /// - Returns: the exit status, negative when there was none, and what it wrote to standard output and error.
-    static func run(_ script: String) throws(RegistryError) -> (status: Int32, output: [UInt8]) {
+    public static func run(_ script: String, _ arguments: [String] = []) throws(RegistryError) -> (status: Int32, output: [UInt8]) {
         let (reading, writing) = try Shell.pipe()
         let child: pid_t
-        do throws(RegistryError) { child = try spawn(script, output: writing) } catch {
+        do throws(RegistryError) { child = try spawn(script, arguments, output: writing) } catch {
             close(reading)
             close(writing)
             throw error
@@ -36,12 +36,12 @@ enum Shell {
     static func atEnd(_ script: String) throws(RegistryError) {
         // The writing end stays open until then.
         let (reading, _) = try Shell.pipe()
-        _ = try spawn("trap '' INT TERM; cat >/dev/null; \(script)", input: reading)
+        _ = try spawn("trap '' INT TERM; cat >/dev/null; \(script)", [], input: reading)
         close(reading)
     }
 
     /// - Parameters: descriptors; nil is /dev/null.
-    private static func spawn(_ script: String, input: Int32? = nil, output: Int32? = nil) throws(RegistryError) -> pid_t {
+    private static func spawn(_ script: String, _ arguments: [String], input: Int32? = nil, output: Int32? = nil) throws(RegistryError) -> pid_t {
         var actions = posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
@@ -55,7 +55,8 @@ enum Shell {
         // And some that may be opened just now. One that is not open is none to complain about.
         let highest = TemporaryDirectory.entries(of: "/proc/self/fd").compactMap { Int32($0) }.max() ?? 0
         for descriptor in STDERR_FILENO + 1...highest + 256 { unsafe posix_spawn_file_actions_addclose(&actions, descriptor) }
-        var words: [UnsafeMutablePointer<CChar>?] = unsafe ["sh", "-c", script].map { (word: String) in unsafe strdup(word) } + [nil]
+        let command = ["sh", "-c", script, "sh"] + arguments
+        var words: [UnsafeMutablePointer<CChar>?] = unsafe command.map { unsafe strdup($0) } + [nil]
         defer { unsafe words.forEach { unsafe free($0) } }
         var child: pid_t = 0
         guard unsafe posix_spawn(&child, "/bin/sh", &actions, nil, &words, environ) == 0 else { throw missing }
