@@ -25,10 +25,7 @@ public struct Dispatcher: Responder {
 
     public init(registry: Registry, mounted: [Mounted]) {
         self.registry = registry
-        let own =
-            registry.options.nodes.map { _ in
-                [Mounted(NodeBlobs.prefix, NodeBlobs(registry: registry)), Mounted(NodeFetches.prefix, NodeFetches(registry: registry))]
-            } ?? []
+        let own = registry.options.nodes.map { _ in [Mounted(NodeQuestions.prefix, NodeQuestions(registry: registry))] } ?? []
         // Longest prefix first, so that /api/v1 wins over an alias under /api.
         self.mounted = (mounted + own).sorted { $0.prefix.count > $1.prefix.count }
         formats = registry.frontends.flatMap { frontend in

@@ -98,17 +98,18 @@ final class FetchTurns: Sendable {
     /// Fetches, or waits for the node that does. One call of a name at a time on this node.
     /// - Parameters:
     ///   - subject: of a failure that another node met.
+    ///   - patienceSeconds: for so long a node that is alive is waited for; nil: as the options say.
     ///   - stored: what a node has stored since the caller looked.
     ///   - follow: reads along from the node that fetches; nil: there is nothing to be read before the end.
     ///   - fetch: asks upstream and stores what came, in one change with the parts that it is given.
     func once<Value: Sendable>(
-        _ name: String, subject: RegistryError.Subject, stored: () async throws(RegistryError) -> Value?,
+        _ name: String, subject: RegistryError.Subject, patienceSeconds: Double? = nil, stored: () async throws(RegistryError) -> Value?,
         follow: Follow<Value>? = nil, fetch: ([Change.Part]) async throws(RegistryError) -> Value
     ) async throws(RegistryError) -> Value {
         guard catalog.isShared else { return try await fetch([]) }
         let id = FetchTurns.id(of: name)
         let flight: EntityID
-        switch try await turn(id, stored, follow) {
+        switch try await turn(id, patienceSeconds ?? options.patienceSeconds, stored, follow) {
         case .stored(let value): return value
         case .failed(let error):
             throw RegistryError(error.code, subject: subject, reason: error.reason, retryAfterSeconds: error.retryAfterSeconds)
@@ -148,7 +149,7 @@ final class FetchTurns: Sendable {
     }
 
     private func turn<Value: Sendable>(
-        _ id: String, _ stored: () async throws(RegistryError) -> Value?, _ follow: Follow<Value>?
+        _ id: String, _ patienceSeconds: Double, _ stored: () async throws(RegistryError) -> Value?, _ follow: Follow<Value>?
     ) async throws(RegistryError) -> Outcome<Value> {
         var began = world.monotonicNanoseconds()
         var asked = began
@@ -174,7 +175,7 @@ final class FetchTurns: Sendable {
                 continue
             }
             let now = world.monotonicNanoseconds()
-            let patience = options.patienceSeconds - Double(now &- began) / 1e9
+            let patience = patienceSeconds - Double(now &- began) / 1e9
             if let follow, let watched, follows < FetchTurns.followsMax, patience > 0, Double(now &- asked) > options.followSeconds * 1e9 {
                 switch try await followed(id, row, watched, patience, follow) {
                 case .whole(let value): return .stored(value)

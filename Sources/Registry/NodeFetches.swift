@@ -16,7 +16,7 @@ extension Nodes {
     fileprivate func fetched(
         as turn: Digest, at node: UInt16, upTo bytesMax: Int64, beginningWithin seconds: Double, as access: Access
     ) async throws(RegistryError) -> FetchResponse? {
-        guard node != number, var request = try await request(.fetch(turn), at: NodeFetches.path(of: turn), to: node, as: access) else { return nil }
+        guard node != number, var request = try await request(.fetch(turn), to: node, as: access) else { return nil }
         // The last bytes come when that node has brought all of them into the bucket. Whether it is alive, its signs of life say.
         request.limits = Limits(bodyBytesMax: bytesMax, connectSeconds: 5, stallSeconds: 600, redirectsMax: 0)
         let (question, client) = (request, client)
@@ -49,7 +49,7 @@ extension Registry {
         guard blobs.isShared, let nodes = options.nodes,
             let answer = try await nodes.fetched(
                 as: FetchTurns.digest(of: turn), at: node, upTo: bytesMax, beginningWithin: seconds, as: access),
-            let expected = NodeFetches.expected(answer[NodeFetches.expectedField] ?? "")
+            let expected = Registry.expected(answer[Registry.expectedField] ?? "")
         else { return .never }
         let head = FileFlight.Head(
             path: path, contentType: inertType(answer["Content-Type"]), length: answer.body.length, expected: expected)
@@ -80,27 +80,15 @@ extension Registry {
         }
         try flight.complete(asset.blob, with: content)
     }
-}
 
-/// Gives other nodes what this one fetches from an upstream, while it arrives. To everybody else there is nothing here.
-struct NodeFetches: Responder {
-    static let prefix = "/nodes/fetches"
-    /// What the index promised, `algorithm:hex` each.
-    static let expectedField = "X-Granary-Expected"
-    static func path(of turn: Digest) -> String { "\(prefix)/\(turn.hex)" }
-
-    let registry: Registry
-
-    func respond(to head: RequestHead, body: Body) async -> Response {
-        guard head.method == .get, let turn = turn(head), registry.isAsked(.fetch(turn), by: head) else {
-            return respond(toUnreadable: RegistryError(.notFound, subject: .request, reason: "nothing is served at \(head.path)"))
-        }
-        guard let flight = registry.fileFlights.offered(as: turn) else { return Response(.gone) }
+    /// What this node fetches from an upstream, for another node, while it arrives.
+    func fetched(as turn: Digest) async -> Response {
+        guard let flight = fileFlights.offered(as: turn) else { return Response(.gone) }
         do throws(RegistryError) {
             // As long as it takes: who asks knows when to give up.
             guard let known = try await flight.begun() else { return Response(.gone) }
             var fields: HTTPFields = [.contentType: known.contentType, .cacheControl: "no-store"]
-            if !known.expected.isEmpty, let name = HTTPField.Name(NodeFetches.expectedField) {
+            if !known.expected.isEmpty, let name = HTTPField.Name(Registry.expectedField) {
                 fields[name] = known.expected.map(\.description).joined(separator: ", ")
             }
             return Response(.ok, fields: fields, content: .stream(Body(length: known.length, source: FlightReader(flight))))
@@ -110,14 +98,11 @@ struct NodeFetches: Responder {
         }
     }
 
-    private func turn(_ head: RequestHead) -> Digest? {
-        let segments = head.path.segments
-        guard segments.count == 3, let turn = Digest(.sha256, hex: segments[2]), turn.hex == segments[2] else { return nil }
-        return turn
-    }
+    /// What the index promised, `algorithm:hex` each.
+    private static let expectedField = "X-Granary-Expected"
 
     /// nil for what this program does not understand.
-    static func expected(_ field: String) -> [Digest]? {
+    private static func expected(_ field: String) -> [Digest]? {
         var digests: [Digest] = []
         for word in field.split(whereSeparator: { $0 == "," || $0 == " " }) {
             guard let digest = Digest(parsing: word) else { return nil }

@@ -38,14 +38,14 @@ extension Registry {
     /// The answer of the first node that has what a GET or HEAD asks for, where this one has not; nil when none has.
     func answered(byOthers head: RequestHead) async throws(RegistryError) -> Response? {
         guard let nodes = options.nodes, !head.fields.contains(where: { $0.name == .granaryNode }) else { return nil }
-        for url in try await nodes.others() {
-            guard var request = Relay.request(head, .empty, to: url, from: nodes.number) else { return nil }
+        for node in try await nodes.others() {
+            guard let url = try await nodes.url(of: node), var request = Relay.request(head, .empty, to: url, from: nodes.number) else { continue }
             request.limits.stallSeconds = 30
             do throws(RegistryError) {
                 let answer = try await nodes.client.fetch(request)
                 if [200, 206, 304].contains(answer.status) { return Relay.response(answer) }
             } catch {
-                log.info("another node cannot be asked", metadata: ["url": "\(url)", "request": "\(head.requestID)", "error": "\(error)"])
+                log.info("another node cannot be asked", metadata: ["node": "\(node)", "request": "\(head.requestID)", "error": "\(error)"])
             }
         }
         return nil
@@ -65,7 +65,7 @@ private enum Relay {
     /// nil for a method that carries no such request.
     static func request(_ head: RequestHead, _ body: Body, to url: String, from node: UInt16) -> FetchRequest? {
         guard let method = FetchRequest.Method(rawValue: head.method.rawValue) else { return nil }
-        var request = FetchRequest(method, url: (url.hasSuffix("/") ? String(url.dropLast()) : url) + head.target)
+        var request = FetchRequest(method, url: url + head.target)
         let words = head.fields[values: .connection].flatMap { $0.split(separator: ",") }
         let named = Set(words.map { word in word.filter { $0 != " " && $0 != "\t" }.lowercased() })
         for field in head.fields where !(ownOfHop.union(ownOfRequest).union(named)).contains(field.name.canonicalName) {

@@ -108,16 +108,16 @@ public final class Nodes: Sendable {
         mine.withLock { $0 = next }
     }
 
-    /// nil when there is no such node.
+    /// What a target begins with there, without a slash at its end; nil when there is no such node.
     func url(of number: UInt16) async throws(RegistryError) -> String? {
         guard let url = try await known(number)?.url, !url.isEmpty else { return nil }
-        return url
+        return url.hasSuffix("/") ? String(url.dropLast()) : url
     }
 
-    /// Where those are that said so lately.
-    func others() async throws(RegistryError) -> [String] {
+    /// Those that said lately where they are.
+    func others() async throws(RegistryError) -> [UInt16] {
         let since = world.now().adding(seconds: -Nodes.silentSeconds)
-        return try await Nodes.all(in: catalog).filter { $0.number != number && !$0.url.isEmpty && $0.seen >= since }.map(\.url)
+        return try await Nodes.all(in: catalog).filter { $0.number != number && !$0.url.isEmpty && $0.seen >= since }.map(\.number)
     }
 
     /// Where a node said it is, and when it did so last; nil when there is no such node.

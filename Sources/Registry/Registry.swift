@@ -118,14 +118,18 @@ public final class Registry: Sendable {
         self.world = world
         self.log = log
         views = ViewCache(bytesMax: options.viewCacheBytes)
-        editions = Editions(
-            in: options.viewsDirectory, catalog: catalog, blobs: StoredBlobs(blobs: blobs, workers: workers), signing: options.signing,
-            workers: workers, world: world, log: log)
         learnedFacts = LearnedFactsCache(bytesMax: options.learnedFactsCacheBytes)
         recency = Recency(catalog: catalog)
         let leases = Leases(catalog: catalog, node: options.nodes?.number ?? 0, seconds: options.leaseSeconds, world: world)
         self.leases = leases
-        fetches = FetchTurns(catalog: catalog, options: options.fetchTurns, node: options.nodes?.number ?? 0, world: world, log: log)
+        let fetches = FetchTurns(catalog: catalog, options: options.fetchTurns, node: options.nodes?.number ?? 0, world: world, log: log)
+        self.fetches = fetches
+        editions = Editions(
+            in: options.viewsDirectory, catalog: catalog, blobs: StoredBlobs(blobs: blobs, workers: workers), signing: options.signing,
+            workers: workers,
+            sharing: options.nodes.map {
+                IndexSharing(catalog: catalog, nodes: $0, access: access, turns: fetches, workers: workers, world: world, log: log)
+            }, world: world, log: log)
         newest =
             catalog.isShared
             ? CatchUp(catalog: catalog, access: access, waits: options.freshnessSeconds, world: world) { [views, upstreamTokens] touched in

@@ -86,6 +86,7 @@ enum Running {
         publish(metrics, outbound)
         registry.sweeper.publish(metrics)
         registry.publishChunks(metrics)
+        registry.publishIndexes(metrics)
         registry.scrub?.publish(metrics, world: world)
         registry.bucketScrub?.publish(metrics, world: world)
         audit.publish(metrics)

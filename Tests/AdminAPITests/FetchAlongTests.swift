@@ -29,14 +29,6 @@ private final class Begun: Sendable {
     }
 }
 
-extension NodeHouses {
-    fileprivate func served(gracefulSeconds: Double = 30) async throws -> [ServedNode] {
-        var served: [ServedNode] = []
-        for house in houses { served.append(try await ServedNode(house, gracefulSeconds: gracefulSeconds)) }
-        return served
-    }
-}
-
 extension [ServedNode] {
     /// Each node is asked so many times, all at once.
     fileprivate func download(_ target: String, each count: Int = 1, _ begun: Begun = Begun()) async -> [ServedNode.Download] {
@@ -45,8 +37,6 @@ extension [ServedNode] {
             return await group.reduce(into: []) { $0.append($1) }
         }
     }
-
-    fileprivate func stop() async { for node in self { await node.server.stop() } }
 }
 
 @Suite("a file that another node fetches is read along", .enabled(if: PostgresCluster.isWanted, Comment(rawValue: PostgresCluster.reason)))
@@ -139,13 +129,6 @@ struct FetchAlongTests {
 
     // MARK: Another node, as a test plays it
 
-    /// - Returns: its number.
-    private static func join(_ nodes: NodeHouses, at server: ScriptedServer) async throws -> UInt16 {
-        let node = try await Nodes.joining(nodes[0].catalog, as: World.real.newID(), client: nodes[0].outbound, world: nodes.clock.world)
-        try await node.announce(server.url())
-        return node.number
-    }
-
     private static func turn(_ nodes: NodeHouses) async throws -> String {
         let key = try #require(RepositoryKey("mirror"))
         return "\(try #require(try await nodes[0].catalog.repository(key)).id) file large"
@@ -175,7 +158,7 @@ struct FetchAlongTests {
         }
         let served = try await nodes.served()
         await nodes[0].remote("mirror", format: "generic", of: upstream.url())
-        _ = try await FetchTurnTests.leave(nodes, "large", by: try await Self.join(nodes, at: dying))
+        _ = try await FetchTurnTests.leave(nodes, "large", by: try await nodes.joined(by: dying))
         async let got = served.download(Self.target, begun)
         if death == .freezesLate {
             #expect(await begun.reaches(2))
@@ -210,7 +193,7 @@ struct FetchAlongTests {
         }
         let served = try await nodes.served()
         await nodes[0].remote("mirror", format: "generic", of: upstream.url())
-        _ = try await FetchTurnTests.leave(nodes, "large", by: try await Self.join(nodes, at: lying))
+        _ = try await FetchTurnTests.leave(nodes, "large", by: try await nodes.joined(by: lying))
         async let got = served.download(Self.target, begun)
         #expect(await begun.reaches(2))
         if lie == .earlyEnd { #expect(await got.allSatisfy { !$0.isWhole }) }
@@ -232,13 +215,13 @@ struct FetchAlongTests {
         }
         let served = try await nodes.served()
         await nodes[0].remote("mirror", format: "generic", of: upstream.url())
-        let number = try await Self.join(nodes, at: silent)
+        let number = try await nodes.joined(by: silent)
         let flight = try await FetchTurnTests.leave(nodes, "large", by: number)
         #expect(await served[0].download(Self.target) == Self.whole)
         #expect(upstream.counts.requests == 1)
         let turn = FetchTurns.digest(of: try await Self.turn(nodes))
         let asked = try #require(silent.requests.first)
-        #expect(silent.counts.requests == 1 && asked.method == "GET" && asked.target == NodeFetches.path(of: turn))
+        #expect(silent.counts.requests == 1 && asked.method == "GET" && asked.target == NodeQuestion.fetch(turn).path)
         let proof = try #require(asked["X-Granary-Proof"])
         let asker = try #require(nodes[0].nodes?.number)
         #expect(asked["X-Granary-Node"] == "\(asker)")
@@ -263,11 +246,11 @@ struct FetchAlongTests {
         #expect(await upstream.reaches { $0.requests == 1 })
         let turn = FetchTurns.digest(of: try await Self.turn(nodes))
         let other = FetchTurns.digest(of: "another")
-        let target = NodeFetches.path(of: turn)
+        let target = NodeQuestion.fetch(turn).path
         func ask(
             _ proof: String?, from node: UInt16?, _ target: String = target, _ method: HTTPRequest.Method = .get, as who: Credential = .none
         ) async -> Answer {
-            let fields = [proof.map { (NodeBlobs.proofField, $0) }, node.map { ("X-Granary-Node", String($0)) }].compactMap { $0 }
+            let fields = [proof.map { (NodeQuestions.proofField, $0) }, node.map { ("X-Granary-Node", String($0)) }].compactMap { $0 }
             return await nodes[0].send(method, target, as: who, fields)
         }
         let access = nodes[1].access
@@ -275,21 +258,21 @@ struct FetchAlongTests {
         let blob = try #require(BlobID(turn))
         var refused = [
             await ask(nil, from: nil), await ask(nil, from: nil, as: .admin), await ask(good, from: nil), await ask(nil, from: asker, as: .admin),
-            await ask(good, from: asker &+ 1), await ask(good, from: holder), await ask(good, from: asker, NodeFetches.path(of: other)),
+            await ask(good, from: asker &+ 1), await ask(good, from: holder), await ask(good, from: asker, NodeQuestion.fetch(other).path),
             await ask(good, from: asker, target, .head), await ask(good, from: asker, target + "/x"),
             await ask(good, from: asker, target.uppercased()),
             await ask(access.nodeProof(of: .fetch(turn), from: asker, to: asker), from: asker),
             await ask(access.nodeProof(of: .fetch(other), from: asker, to: holder), from: asker),
             // The same digest, of another kind of question, both ways.
             await ask(access.nodeProof(of: .blob(blob), from: asker, to: holder), from: asker),
-            await ask(good, from: asker, NodeBlobs.path(of: blob)),
+            await ask(good, from: asker, NodeQuestion.blob(blob).path),
         ]
         for wrong in ["", ".", String(good.dropLast(2)), good + "00"] { refused.append(await ask(wrong, from: asker)) }
         for answer in refused { #expect(answer.status == 404 && !answer.body.starts(with: Self.bytes.prefix(16))) }
         // Proven, but nobody fetches it here.
-        #expect(await ask(access.nodeProof(of: .fetch(other), from: asker, to: holder), from: asker, NodeFetches.path(of: other)).status == 410)
+        #expect(await ask(access.nodeProof(of: .fetch(other), from: asker, to: holder), from: asker, NodeQuestion.fetch(other).path).status == 410)
         var question = FetchRequest(
-            url: "http://127.0.0.1:\(served[0].port)\(target)", fields: [(NodeBlobs.proofField, good), ("X-Granary-Node", "\(asker)")])
+            url: "http://127.0.0.1:\(served[0].port)\(target)", fields: [(NodeQuestions.proofField, good), ("X-Granary-Node", "\(asker)")])
         question.addressPolicy = AddressPolicy(allowPrivate: true)
         let answer = try await nodes[1].outbound.fetch(question)
         #expect(answer.status == 200 && answer.body.length == Int64(Self.bytes.count))

@@ -56,11 +56,11 @@ struct HeldTests {
         await nodes[0].put("secret bytes", at: "a/1/f", in: "files")
         let blob = try #require(BlobID(Digest.of(.sha256, Array("secret bytes".utf8))))
         let other = try #require(BlobID(Digest.of(.sha256, Array("other bytes".utf8))))
-        let target = NodeBlobs.path(of: blob)
+        let target = NodeQuestion.blob(blob).path
         func ask(
             _ proof: String?, from node: UInt16?, _ target: String = target, _ method: HTTPRequest.Method = .get, as who: Credential = .none
         ) async -> Answer {
-            let fields = [proof.map { (NodeBlobs.proofField, $0) }, node.map { ("X-Granary-Node", String($0)) }].compactMap { $0 }
+            let fields = [proof.map { (NodeQuestions.proofField, $0) }, node.map { ("X-Granary-Node", String($0)) }].compactMap { $0 }
             return await nodes[0].send(method, target, as: who, fields)
         }
         let access = nodes[1].access
@@ -71,7 +71,7 @@ struct HeldTests {
         #expect(nothing.status == 404)
         var refused = [
             await ask(nil, from: nil), await ask(nil, from: nil, as: .admin), await ask(good, from: nil), await ask(nil, from: asker, as: .admin),
-            await ask(good, from: asker &+ 1), await ask(good, from: holder), await ask(good, from: asker, NodeBlobs.path(of: other)),
+            await ask(good, from: asker &+ 1), await ask(good, from: holder), await ask(good, from: asker, NodeQuestion.blob(other).path),
             await ask(good, from: asker, target, .head), await ask(good, from: asker, target + "/x"),
             await ask(good, from: asker, target.uppercased()),
             await ask(access.nodeProof(of: .blob(blob), from: asker, to: asker), from: asker),
@@ -85,7 +85,7 @@ struct HeldTests {
         refused.append(await ask(good, from: asker))
         for answer in refused { #expect(answer.status == 404 && !answer.text.contains("secret")) }
         // Proven, but not there.
-        #expect(await ask(access.nodeProof(of: .blob(other), from: asker, to: holder), from: asker, NodeBlobs.path(of: other)).status == 410)
+        #expect(await ask(access.nodeProof(of: .blob(other), from: asker, to: holder), from: asker, NodeQuestion.blob(other).path).status == 410)
         // Another secret.
         var options = House.Options()
         options.uploadsBehind = true

@@ -6,6 +6,7 @@ import Outbound
 import Registry
 import Server
 import TestHouse
+import TestSupport
 
 /// A node with its socket, where the others find it.
 struct ServedNode {
@@ -61,4 +62,24 @@ struct ServedNode {
         }
         return got
     }
+}
+
+extension NodeHouses {
+    func served(gracefulSeconds: Double = 30) async throws -> [ServedNode] {
+        var served: [ServedNode] = []
+        for house in houses { served.append(try await ServedNode(house, gracefulSeconds: gracefulSeconds)) }
+        return served
+    }
+
+    /// Another node, which a test plays.
+    /// - Returns: its number.
+    func joined(by server: ScriptedServer) async throws -> UInt16 {
+        let node = try await Nodes.joining(self[0].catalog, as: World.real.newID(), client: self[0].outbound, world: clock.world)
+        try await node.announce(server.url())
+        return node.number
+    }
+}
+
+extension [ServedNode] {
+    func stop() async { for node in self { await node.server.stop() } }
 }

@@ -21,7 +21,7 @@ extension Access {
                 if let group = EntityID(id) { verified.advance(group) }
             // Who needs a second factor.
             case .setting: if id == Access.totpPolicySetting { verified.advance(Access.totpPolicyKey) }
-            case .cursor, .upload, .download, .signing, .access, .project, .lease, .node, .quota: break
+            case .cursor, .upload, .download, .signing, .access, .project, .lease, .node, .quota, .edition: break
             }
         }
     }

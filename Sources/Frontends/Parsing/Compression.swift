@@ -40,8 +40,14 @@ public enum Compression {
 
         /// What the stream's index says of a block.
         public struct Sizes: Sendable, Hashable {
-            fileprivate let unpadded: UInt64
-            fileprivate let content: UInt64
+            /// In bytes, as the format (section 4.3 of the .xz file format) means them.
+            public let unpadded: UInt64
+            public let content: UInt64
+
+            public init(unpadded: UInt64, content: UInt64) {
+                self.unpadded = unpadded
+                self.content = content
+            }
         }
     }
 

@@ -56,7 +56,7 @@ public struct Change: Sendable {
 public struct Record: Sendable, Hashable {
     public enum Kind: UInt8, Sendable, CaseIterable {
         case user = 1
-        case token, permission, session, setting, cursor, upload, download, signing, access, group, membership, project, lease, node, quota
+        case token, permission, session, setting, cursor, upload, download, signing, access, group, membership, project, lease, node, quota, edition
     }
 
     public var kind: Kind

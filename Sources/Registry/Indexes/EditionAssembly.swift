@@ -40,7 +40,9 @@ struct EditionAssembly {
         let published = try await hashed(plans, state.pack, known: before?.generations.last)
         var closing = Closing(published, streams, name, key: basis.key)
         let last = before?.generations.last?.made
-        closing.edition.made = try await moments.made(name, of: feed, content: try closing.content(by: feed), after: last)
+        closing.edition.made = try await moments.made(name, of: feed, after: last) { [closing] () throws(RegistryError) in
+            try closing.content(by: feed)
+        }
         let all = try await closed(closing)
         meter.add { $0.generations += 1 }
         let generations = (before?.generations ?? []).suffix(EditionState.generationsMax - 1)

@@ -5,10 +5,9 @@ import Core
 /// closes them. Whoever makes them first says when, the others find it: so each of them gives the same Release, and a signature that a client has
 /// from one is of the Release that it has from another.
 ///
-/// `Record(.lease, id: edition/<SHA-256 of index and edition>)`: format number (1 byte), repository (16), count (1), then of each generation,
+/// `Record(.edition, id: <SHA-256 of index and edition>)`: format number (1 byte), repository (16), count (1), then of each generation,
 /// oldest first, SHA-256 of what it says but for the time (32) and when it was made (8, milliseconds since 1970).
 struct EditionMoments: Sendable {
-    private static let prefix = "edition/"
     private static let formatNumber: UInt8 = 1
     /// Generations remembered: a node that lags finds what the others made before.
     private static let momentsMax = 4
@@ -26,17 +25,20 @@ struct EditionMoments: Sendable {
     /// - Parameters:
     ///   - content: SHA-256 of what the generation says but for the time.
     ///   - last: of the generation that this node gave before; time never goes back.
-    func made(_ edition: String, of feed: IndexFeed, content: Digest, after last: Timestamp?) async throws(RegistryError) -> Timestamp {
+    func made(
+        _ edition: String, of feed: IndexFeed, after last: Timestamp?, content: () throws(RegistryError) -> Digest
+    ) async throws(RegistryError) -> Timestamp {
         let floor = max(world.now(), last ?? world.now())
         guard catalog.isShared else { return floor }
-        let id = EditionMoments.prefix + Digest.of(.sha256, Array("\(feed.id) \(edition)".utf8)).hex
+        let content = try content()
+        let id = Digest.of(.sha256, Array("\(feed.id) \(edition)".utf8)).hex
         for _ in 0..<EditionMoments.attemptsMax {
-            let record = try await catalog.record(.lease, id: id)
+            let record = try await catalog.record(.edition, id: id)
             let known = try record.map { record throws(RegistryError) in try EditionMoments.decode(record).moments } ?? []
             if let found = known.last(where: { $0.content == content.bytes }), found.made >= last ?? found.made { return found.made }
             let made = known.reduce(floor) { max($0, $1.made) }
             let moments = (known + [Moment(content: content.bytes, made: made)]).suffix(EditionMoments.momentsMax)
-            let next = Record(kind: .lease, id: id, value: EditionMoments.encode(Array(moments), of: feed.repository.id))
+            let next = Record(kind: .edition, id: id, value: EditionMoments.encode(Array(moments), of: feed.repository.id))
             do throws(RegistryError) {
                 try await catalog.apply(
                     Change(
@@ -55,18 +57,17 @@ struct EditionMoments: Sendable {
 
     /// What repositories that are gone have left; for whoever tends what nodes share.
     func clear() async throws(RegistryError) {
-        var last = EditionMoments.prefix
-        while true {
-            let page = try await catalog.records(.lease, after: last, limit: EditionMoments.pageLength)
-            for record in page where record.id.hasPrefix(EditionMoments.prefix) {
+        var last: String?
+        repeat {
+            let page = try await catalog.records(.edition, after: last, limit: EditionMoments.pageLength)
+            for record in page {
                 if let repository = try EditionMoments.decode(record).repository, try await catalog.repository(id: repository) == nil {
                     try await catalog.apply(
-                        Change(actor: .system, at: world.now(), requestID: "edition", parts: [.deleteRecord(.lease, id: record.id)]))
+                        Change(actor: .system, at: world.now(), requestID: "edition", parts: [.deleteRecord(.edition, id: record.id)]))
                 }
             }
-            guard page.count == EditionMoments.pageLength, let end = page.last?.id, end.hasPrefix(EditionMoments.prefix) else { return }
-            last = end
-        }
+            last = page.last?.id
+        } while last != nil
     }
 
     private static func encode(_ moments: [Moment], of repository: RepositoryID) -> [UInt8] {

@@ -1,7 +1,7 @@
 import Access
 import BlobStore
 import Catalog
-import Core
+public import Core
 import FrontendKit
 import HTTPTypes
 import NIOCore
@@ -38,6 +38,16 @@ extension Registry {
 
     /// What the making of indexes has cost so far.
     public var indexWork: IndexWork { editions.meter.current }
+
+    /// Read when somebody asks.
+    public func publishIndexes(_ metrics: Metrics) {
+        metrics.gauge("granary_index_builds_total", help: "Indexes of whole repositories made from all facts since the start.") { [editions] in
+            Double(editions.meter.current.builds)
+        }
+        metrics.gauge("granary_index_copies_total", help: "Indexes of whole repositories copied from another node since the start.") { [editions] in
+            Double(editions.meter.current.copies)
+        }
+    }
 
     public var indexFollower: any Follower { IndexFollower(editions: editions) }
 }

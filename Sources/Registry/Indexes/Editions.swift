@@ -38,6 +38,8 @@ final class Editions: Sendable {
     private let signing: Signing
     private let workers: BlockingPool
     let moments: EditionMoments
+    /// nil: nobody else has indexes.
+    let sharing: IndexSharing?
     private let log: Logger
     private let shelf = Mutex(Shelf())
     private let flights = SingleFlight<String, Void>()
@@ -45,7 +47,8 @@ final class Editions: Sendable {
 
     /// Empties the directory: what another process left there may be torn.
     init(
-        in directory: String?, catalog: any Catalog, blobs: any BlobReading, signing: Signing, workers: BlockingPool, world: World, log: Logger
+        in directory: String?, catalog: any Catalog, blobs: any BlobReading, signing: Signing, workers: BlockingPool, sharing: IndexSharing?,
+        world: World, log: Logger
     ) {
         self.directory = directory
         self.catalog = catalog
@@ -53,6 +56,7 @@ final class Editions: Sendable {
         self.signing = signing
         self.workers = workers
         moments = EditionMoments(catalog: catalog, world: world)
+        self.sharing = sharing
         self.log = log
         if let directory { IndexPack.clear(directory) }
     }
@@ -83,8 +87,9 @@ final class Editions: Sendable {
         let index = try index(of: feed)
         var needed = Revision.zero
         for source in feed.sources { needed = max(needed, try await catalog.repository(id: source)?.revision ?? .zero) }
-        let key = try await signing.key(feed.repository)
         for _ in 0..<Editions.attemptsMax {
+            // Another node may have made a key meanwhile.
+            let key = try await signing.key(feed.repository)
             let state = index.state.withLock { $0 }
             let basis = EditionBasis(versions: state.versions(of: edition), context: feed.context, key: key)
             if state.isBuilt, state.position >= needed, state.editions[edition]?.basis ?? state.absent[edition] == basis { return state }
@@ -126,8 +131,20 @@ final class Editions: Sendable {
 
     // MARK: Bringing up to date
 
-    /// One at a time per index. What was made is seen all at once, at the end.
+    /// One at a time per index.
     private func update(_ index: Index, _ feed: IndexFeed, _ editions: Set<String>) async throws(RegistryError) {
+        let state = index.state.withLock { $0 }
+        if let sharing, !state.isBuilt {
+            let copy = try await sharing.copy(of: feed, into: state.pack) { () async throws(RegistryError) in try await make(index, feed, editions) }
+            guard let copy else { return }
+            meter.add { $0.copies += 1 }
+            index.state.withLock { $0 = copy }
+        }
+        try await make(index, feed, editions)
+    }
+
+    /// What was made is seen all at once, at the end.
+    private func make(_ index: Index, _ feed: IndexFeed, _ editions: Set<String>) async throws(RegistryError) {
         var state = index.state.withLock { $0 }
         let update = IndexUpdate(feed: feed, catalog: catalog, blobs: blobs, workers: workers, meter: meter, log: log)
         try await update.run(&state)
@@ -154,6 +171,18 @@ final class Editions: Sendable {
             return shelf.packs
         }
         return "\(directory ?? ".")/\(feed.id).\(number)\(IndexPack.fileExtension)"
+    }
+
+    // MARK: Other nodes
+
+    /// For another node, if this one has made it.
+    func copy(named name: Digest, for asker: UInt16) async throws(RegistryError) -> Response? {
+        guard let sharing else { return nil }
+        for (id, held) in shelf.withLock({ $0.held }) where await sharing.name(of: id) == name {
+            let state = held.index.state.withLock { $0 }
+            return state.isBuilt ? try await sharing.response(with: state, named: name, for: asker) : nil
+        }
+        return nil
     }
 
     // MARK: Following

@@ -131,6 +131,8 @@ struct Fragment: Sendable, Hashable {
 public struct IndexWork: Sendable, Hashable {
     /// Indexes made from all facts.
     public var builds = 0
+    /// Indexes that another node had made.
+    public var copies = 0
     /// Packages whose entries a format was asked for.
     public var packagesRendered = 0
     /// Fragments whose content was new.
