@@ -24,8 +24,8 @@ enum Statements {
         var limit: Int64
     }
 
-    /// PostgreSQL ends the scan of an index where a column passes its bound, but reads on to the end where several columns together pass theirs. So what
-    /// both bounds have in common is compared for equality, and of a bound of several columns the first is compared alone, too.
+    /// PostgreSQL ends the scan of an index where a column passes its bound, but reads on to the end where several columns together pass theirs.
+    /// So what both bounds have in common is compared for equality, and of a bound of several columns the first is compared alone, too.
     static func scan(_ table: Table, _ scan: Scan) -> Query {
         var values: [Value] = []
         var conditions = table.condition.map { [$0] } ?? []
