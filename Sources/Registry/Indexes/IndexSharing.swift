@@ -52,7 +52,7 @@ struct IndexSharing: Sendable {
             } fetch: { parts async throws(RegistryError) in
                 hasBegun = true
                 try await make()
-                if !parts.isEmpty { try await catalog.apply(Change(actor: .system, at: world.now(), requestID: "index", parts: parts)) }
+                await release(parts)
                 return .made
             }
             if case .copied(let state) = outcome { return state }
@@ -62,6 +62,16 @@ struct IndexSharing: Sendable {
             try await make()
         }
         return nil
+    }
+
+    /// The index is made, whether or not the others hear of it at once.
+    private func release(_ parts: [Change.Part]) async {
+        guard !parts.isEmpty else { return }
+        do throws(RegistryError) {
+            try await catalog.apply(Change(actor: .system, at: world.now(), requestID: "index", parts: parts))
+        } catch {
+            log.info("other nodes find out for themselves that an index is made", metadata: ["error": "\(error)"])
+        }
     }
 
     // MARK: Asking
