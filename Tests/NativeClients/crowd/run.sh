@@ -8,7 +8,9 @@ crowd() { python3 "$here/crowd.py" "$@"; }
 ulimit -n 8192 2>/dev/null || ulimit -n "$(ulimit -H -n)"
 only_alone "the one server's memory is measured"
 start_granary
-start upstream.err crowd upstream upstream.port upstream.log small=$(((4 << 20) / share)) large=$(((256 << 20) / share)) wide=$(((64 << 20) / share))
+# The program itself: of a function the shell that runs it would be stopped at the end, and not the program.
+start upstream.err python3 "$here/crowd.py" upstream upstream.port upstream.log \
+    small=$(((4 << 20) / share)) large=$(((256 << 20) / share)) wide=$(((64 << 20) / share))
 wait_until 60 test -s upstream.port || fail "the upstream did not come up"
 make_remote mirror generic "http://127.0.0.1:$(head -n 1 upstream.port)/"
 digest() { sed -n "s/^$1=//p" upstream.port; }
