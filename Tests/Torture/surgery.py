@@ -39,9 +39,9 @@ def run(run):
 class Change:
     """What was done, and the paths that are not as they were. For a tally it is a span of its own."""
 
-    def __init__(self, kind, text, paths, doubled=None, table=None):
-        # The number of a segment that is another's copy; the path of a table of the index.
-        self.doubled, self.table = doubled, table
+    def __init__(self, kind, text, paths, doubled=None):
+        # The number of a segment that is another's copy.
+        self.doubled = doubled
         self.kind, self.text, self.paths, self.span = kind, text, paths, self
 
     def __str__(self):
@@ -140,14 +140,14 @@ class Operation(Trial):
         names = [name for name in os.listdir(self.path("index")) if name == "CURRENT" or name.startswith("MANIFEST") or name.endswith((".sst", ".log"))]
         name = self.run.chance.choice(sorted(names))
         os.remove(self.path(f"index/{name}"))
-        return Change("index file missing", name, [], table=f"index/{name}" if name.endswith(".sst") else None)
+        return Change("index file missing", name, [])
 
     def do_index_file_cut_off(self):
         names = [name for name in os.listdir(self.path("index")) if name.endswith(".sst")]
         name = self.run.chance.choice(sorted(names))
         length = self.run.chance.randrange(os.path.getsize(self.path(f"index/{name}")))
         os.truncate(self.path(f"index/{name}"), length)
-        return Change("index file cut off", f"{name} to {length} bytes", [], table=f"index/{name}")
+        return Change("index file cut off", f"{name} to {length} bytes", [])
 
     # MARK: What must become of it
 
@@ -204,8 +204,6 @@ class Operation(Trial):
     def judge_index(self, change):
         code, _, text = fsck(self.run, self.data)
         if code == 0:
-            if change.table and self.is_given_up(change.table):
-                return "harmless"
             self.run.fail(f"fsck finds nothing; {change}")
             return "undetected"
         server = self.server()
@@ -227,14 +225,3 @@ class Operation(Trial):
             return "detected"
         finally:
             server.kill()
-
-    def is_given_up(self, table):
-        """The index has no need of it, and its next start takes it away."""
-        self.copy([])
-        server = self.server()
-        try:
-            server.start()
-            server.end()
-        finally:
-            server.kill()
-        return not os.path.exists(self.path(table))
